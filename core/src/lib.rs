@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The contract between a ledger and its network, and the node that keeps its promises.
+//!
+//! A transport carries bytes, the node decides. Plugin authors implement the traits of [`contract`]; users hold a
+//! [`Node`]. Nothing in this crate opens a socket.
+
+pub mod config;
+pub mod contract;
+pub mod dag;
+mod error;
+pub mod limits;
+pub mod node;
+pub mod registry;
+mod types;
+
+pub use contract::{
+    Broadcast, Cause, Claims, Context, Fetch, Fetched, Follow, Lane, Membership, Need, Open, Outgoing, Owner,
+    Path, Pin, PinDepth, Receipt, Service, Skip, Store, Transport, Usage, Validator, Verdict, Want, WantDag,
+};
+pub use error::{BoxError, Error, ErrorKind, Result, Retry};
+pub use limits::Limits;
+pub use node::{Host, Inbound, Misdeed, Node, Notice, Relay, Served, ServedStream, Slot};
+pub use registry::{Entry, Kind, Registry, Site};
+pub use types::{
+    Block, BroadcastCaps, Capabilities, CidPolicy, Claim, Clock, DAG_CBOR, Direction, Discovery, FetchCaps,
+    Identity, Keep, Message, MessageId, NetworkId, Overload, PeerAddr, PeerInfo, PeerRecord, Privacy, RAW,
+    Reach, RelayGate, Remote, Requirements, Serving, SystemClock, Time, Topic, TopicPattern, TopicRules,
+    Unmet, cid_of,
+};
+
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
+pub use cid::Cid;
+pub use inventory;
+pub use libp2p_identity::{Keypair, PeerId};
+pub use multiaddr::{Multiaddr, Protocol};

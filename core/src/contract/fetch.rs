@@ -1,0 +1,152 @@
+//! The part of a transport that fetches content by its address.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cid::Cid;
+use futures::stream::BoxStream;
+use libp2p_identity::PeerId;
+use serde::{Deserialize, Serialize};
+
+use crate::{Claim, PeerAddr, Remote, Result};
+
+/// Fetches content by its address.
+///
+/// What comes is a [`Claim`]: the transport need not hash it. The node checks every claim, blames who sent wrong bytes,
+/// and asks again without them.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// Asks provider after provider for one block until one answers or `timeout` passes.
+    ///
+    /// Hints are asked first; whoever stands in `avoid` is not asked at all.
+    ///
+    /// # Errors
+    /// `NotFound` when everybody asked has it not, `NoPeers` when there was nobody to ask, `Timeout`, `TooLarge` for a block
+    /// above the limit, `Unreachable`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request on the wire and frees both ends.
+    async fn block(&self, want: &Want) -> Result<Fetched>;
+
+    /// Asks for what is under `roots` and not under `have`, breadth first, each block once, in one request where the wire
+    /// can. The asker may stop anywhere by dropping the stream.
+    ///
+    /// The stream ends after the last block, or with an `Err` that says why not all came: `NotFound` when the provider lacks
+    /// a block, `Timeout` when it stalls, `TooLarge` at `limit_bytes`. What came before stays good.
+    ///
+    /// # Errors
+    /// `Unsupported` where the wire fetches only single blocks; otherwise as [`block`](Fetch::block).
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the stream cancels the request on the wire and frees both ends.
+    async fn dag(&self, want: &WantDag) -> Result<Claims>;
+
+    /// Makes a block available to others. Where the backend serves from the host, this only announces it.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Full`, `NotFound` when the host has it not, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the block is provided.
+    async fn provide(&self, cid: &Cid) -> Result<()>;
+
+    /// Ends [`provide`](Fetch::provide).
+    ///
+    /// # Errors
+    /// `Unreachable`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the block is still provided.
+    async fn withdraw(&self, cid: &Cid) -> Result<()>;
+
+    /// Peers that say they have a block, at most `limit`. Empty when the search found nobody.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Unreachable`, `Timeout`, `Closed`.
+    async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>>;
+}
+
+/// A block to fetch.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Want {
+    /// Its address.
+    pub cid: Cid,
+    /// Who probably has it; asked first.
+    pub hints: Vec<PeerId>,
+    /// Who must not be asked: they lied or stalled.
+    pub avoid: Vec<Remote>,
+    /// How long the whole search may take.
+    pub timeout: Duration,
+    /// Higher goes first where requests compete. Default 0.
+    pub priority: i8,
+}
+
+impl Want {
+    /// A block, without hints.
+    pub fn new(cid: Cid, timeout: Duration) -> Self {
+        Self { cid, hints: vec![], avoid: vec![], timeout, priority: 0 }
+    }
+}
+
+/// Bytes that came, and from whom.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// What was sent; not hashed yet.
+    pub claim: Claim,
+    /// Who sent it, where the wire can name them.
+    pub from: Option<Remote>,
+}
+
+/// Which links of a block are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Follow {
+    /// Every link.
+    #[default]
+    All,
+    /// Only the `parents` of messages: a ledger's history without what its payloads link to.
+    Parents,
+}
+
+/// A DAG to fetch.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WantDag {
+    /// Where to begin; at most 64.
+    pub roots: Vec<Cid>,
+    /// What the asker has; each stands for itself and all under it.
+    pub have: Vec<Cid>,
+    /// Which links to follow.
+    pub follow: Follow,
+    /// How many links below a root to go; 0 is the roots alone.
+    pub depth: u32,
+    /// How many bytes may come at most.
+    pub limit_bytes: u64,
+    /// Who probably has it; asked first.
+    pub hints: Vec<PeerId>,
+    /// Who must not be asked.
+    pub avoid: Vec<Remote>,
+    /// How long the next block may take, again and again: an idle limit, not a total.
+    pub timeout: Duration,
+}
+
+impl WantDag {
+    /// Everything under one root, however deep and large.
+    pub fn new(root: Cid, timeout: Duration) -> Self {
+        Self {
+            roots: vec![root],
+            have: vec![],
+            follow: Follow::All,
+            depth: u32::MAX,
+            limit_bytes: u64::MAX,
+            hints: vec![],
+            avoid: vec![],
+            timeout,
+        }
+    }
+}
+
+/// The blocks of a DAG as they arrive.
+pub type Claims = BoxStream<'static, Result<Fetched>>;

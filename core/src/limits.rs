@@ -1,0 +1,237 @@
+//! Every default limit of a node, in one place.
+//!
+//! Nothing waits without a deadline and nothing queues without a bound in count and bytes. Each field can be set
+//! under `[node.limits]`; durations are written as seconds. All nodes of one network should agree on
+//! [`payload_bytes`](Limits::payload_bytes), [`block_bytes`](Limits::block_bytes) and
+//! [`clock_skew`](Limits::clock_skew).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Result};
+
+/// What an envelope may need beside its payload: names, 64 parents, a signature.
+pub const ENVELOPE_OVERHEAD: usize = 4 * 1024;
+/// Most parents an envelope may name.
+pub const MAX_PARENTS: usize = 64;
+/// Most roots one [`WantDag`](crate::WantDag) may name.
+pub const MAX_ROOTS: usize = 64;
+/// Largest signed [`PeerRecord`](crate::PeerRecord), in bytes.
+pub const MAX_RECORD_BYTES: usize = 2 * 1024;
+/// Longest topic name, in bytes.
+pub const MAX_TOPIC_BYTES: usize = 256;
+/// Longest network id, in bytes.
+pub const MAX_NETWORK_BYTES: usize = 64;
+/// Largest block a node may be configured to take, whatever the wire could carry.
+pub const MAX_BLOCK_BYTES: usize = 8 * 1024 * 1024;
+
+/// The bounds a node keeps. `Limits::default()` is what the documentation states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Largest payload inside an envelope; a larger one travels as a link. Default 64 KiB, range 1 KiB to 1 MiB.
+    pub payload_bytes: usize,
+    /// Largest block stored, served or fetched. Default 2 MiB, range 64 KiB to 8 MiB.
+    pub block_bytes: usize,
+    /// Topics one peer may join. Default 128.
+    pub topics_per_peer: usize,
+    /// Messages of one remote in the gate. Default 64.
+    pub gate_per_remote: usize,
+    /// Messages in the gate. Default 1,024.
+    pub gate_total: usize,
+    /// Deferred messages waiting for what they need. Default 1,024.
+    pub waiting: usize,
+    /// Bytes of deferred messages. Default 64 MiB.
+    pub waiting_bytes: usize,
+    /// Deferred messages of one author. Default 64.
+    pub waiting_per_author: usize,
+    /// Blocks and messages one deferral may fetch. Default 256.
+    pub defer_blocks: u32,
+    /// How deep a deferral may nest. Default 64.
+    pub defer_depth: u32,
+    /// How long a deferral may take. Default 30 s.
+    #[serde(with = "seconds")]
+    pub defer_time: Duration,
+    /// Time a validator has for one message or block, and `accepted` for one message. Default 2 s.
+    #[serde(with = "seconds")]
+    pub validation: Duration,
+    /// How long the id of an accepted or rejected message is remembered. Default 120 s, as Kubo's `Pubsub.SeenMessagesTTL`.
+    #[serde(with = "seconds")]
+    pub seen_ttl: Duration,
+    /// Ids remembered at most; unverified ones are kept in a list of their own of the same size. Default 65,536.
+    pub seen: usize,
+    /// Pairs of author and topic whose numbers are remembered; the least recent goes. Default 65,536.
+    pub authors: usize,
+    /// How far the clock of a live message may be off. Default 120 s; outside it the verdict is Ignore.
+    #[serde(with = "seconds")]
+    pub clock_skew: Duration,
+    /// Connections. Default 512.
+    pub connections: usize,
+    /// Handshakes in progress. Default 64.
+    pub handshakes: usize,
+    /// Concurrent streams of one peer. Default 100.
+    pub streams_per_peer: usize,
+    /// Time for a handshake. Default 10 s.
+    #[serde(with = "seconds")]
+    pub handshake: Duration,
+    /// Deadline of a fetch. Default 60 s.
+    #[serde(with = "seconds")]
+    pub fetch_deadline: Duration,
+    /// Longest time without a new byte during a fetch. Default 10 s.
+    #[serde(with = "seconds")]
+    pub fetch_idle: Duration,
+    /// Blocks being fetched at once; more wait. Default 256.
+    pub flights: usize,
+    /// Bytes queued for sending to one peer. Default 1 MiB; then the oldest of the last lane goes first.
+    pub send_queue_bytes: usize,
+    /// Messages a subscriber may lag behind. Default 1,024; then it is told `Lagged(n)`.
+    pub subscriber_messages: usize,
+    /// Bytes a subscriber may lag behind. Default 16 MiB; then it is told `Lagged(n)`.
+    pub subscriber_bytes: usize,
+    /// Bytes of blocks being served to all peers. Default 32 MiB.
+    pub serving_bytes: usize,
+    /// Receive window of one connection. Default 2 MiB.
+    pub receive_window_bytes: usize,
+    /// Messages kept for a topic while nobody is there. Default 64.
+    pub outbox: usize,
+    /// How long a message is kept while nobody is there. Default 30 s.
+    #[serde(with = "seconds")]
+    pub outbox_time: Duration,
+    /// Peers whose signed records are kept. Default 1,024.
+    pub known_peers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            payload_bytes: 64 << 10,
+            block_bytes: 2 << 20,
+            topics_per_peer: 128,
+            gate_per_remote: 64,
+            gate_total: 1_024,
+            waiting: 1_024,
+            waiting_bytes: 64 << 20,
+            waiting_per_author: 64,
+            defer_blocks: 256,
+            defer_depth: 64,
+            defer_time: Duration::from_secs(30),
+            validation: Duration::from_secs(2),
+            seen_ttl: Duration::from_secs(120),
+            seen: 65_536,
+            authors: 65_536,
+            clock_skew: Duration::from_secs(120),
+            connections: 512,
+            handshakes: 64,
+            streams_per_peer: 100,
+            handshake: Duration::from_secs(10),
+            fetch_deadline: Duration::from_secs(60),
+            fetch_idle: Duration::from_secs(10),
+            flights: 256,
+            send_queue_bytes: 1 << 20,
+            subscriber_messages: 1_024,
+            subscriber_bytes: 16 << 20,
+            serving_bytes: 32 << 20,
+            receive_window_bytes: 2 << 20,
+            outbox: 64,
+            outbox_time: Duration::from_secs(30),
+            known_peers: 1_024,
+        }
+    }
+}
+
+impl Limits {
+    /// Largest encoded envelope: the inline payload and its overhead.
+    pub fn envelope_bytes(&self) -> usize {
+        self.payload_bytes + ENVELOPE_OVERHEAD
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// `Config` names the first field out of range, what it is and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [
+            ("payload_bytes", self.payload_bytes, 1 << 10, 1 << 20),
+            ("block_bytes", self.block_bytes, 64 << 10, MAX_BLOCK_BYTES),
+            ("topics_per_peer", self.topics_per_peer, 1, 65_536),
+            ("gate_per_remote", self.gate_per_remote, 1, 65_536),
+            ("gate_total", self.gate_total, 1, 1 << 20),
+            ("waiting", self.waiting, 0, 1 << 20),
+            ("waiting_bytes", self.waiting_bytes, 0, 1 << 30),
+            ("waiting_per_author", self.waiting_per_author, 0, 1 << 20),
+            ("seen", self.seen, 16, 1 << 24),
+            ("authors", self.authors, 16, 1 << 24),
+            ("connections", self.connections, 1, 65_536),
+            ("handshakes", self.handshakes, 1, 65_536),
+            ("streams_per_peer", self.streams_per_peer, 4, 65_536),
+            ("flights", self.flights, 1, 65_536),
+            ("send_queue_bytes", self.send_queue_bytes, self.envelope_bytes(), 1 << 30),
+            ("subscriber_messages", self.subscriber_messages, 1, 1 << 20),
+            ("subscriber_bytes", self.subscriber_bytes, self.envelope_bytes(), 1 << 30),
+            ("serving_bytes", self.serving_bytes, self.block_bytes, 1 << 32),
+            ("receive_window_bytes", self.receive_window_bytes, 64 << 10, 64 << 20),
+            ("outbox", self.outbox, 0, 65_536),
+            ("known_peers", self.known_peers, 1, 65_536),
+        ];
+        for (name, found, low, high) in sizes {
+            if !(low..=high).contains(&found) {
+                return Err(out_of_range(name, found, low, high));
+            }
+        }
+        let times = [
+            ("defer_time", self.defer_time),
+            ("validation", self.validation),
+            ("seen_ttl", self.seen_ttl),
+            ("handshake", self.handshake),
+            ("fetch_deadline", self.fetch_deadline),
+            ("fetch_idle", self.fetch_idle),
+        ];
+        for (name, found) in times {
+            if found.is_zero() || found > Duration::from_secs(3_600) {
+                return Err(out_of_range(name, found.as_secs_f64(), 0.001, 3_600.0));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn out_of_range<T: std::fmt::Display>(name: &str, found: T, low: T, high: T) -> Error {
+    Error::new(ErrorKind::Config, "limits", format!("{name} is {found}; allowed is {low} to {high}"))
+}
+
+/// Durations as seconds, whole or with a fraction, as configuration writes them.
+pub(crate) mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(value.as_secs_f64())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds)
+            .map_err(|_| D::Error::custom(format!("{seconds} is not a number of seconds")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        Limits::default().check().expect("defaults are valid");
+    }
+
+    #[test]
+    fn a_limit_out_of_range_is_named() {
+        let limits = Limits { block_bytes: 1, ..Limits::default() };
+        let error = limits.check().expect_err("one byte is too small");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.detail().starts_with("block_bytes is 1; allowed is"), "{error}");
+    }
+}

@@ -1,0 +1,291 @@
+//! What a node shows one transport.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cid::Cid;
+use futures::stream::BoxStream;
+use libp2p_identity::{Keypair, PeerId};
+use multiaddr::Multiaddr;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::core::Core;
+use super::gate::Ticket;
+use crate::{Limits, NetworkId, PeerRecord, Remote, Result, Time, Topic, WantDag};
+
+/// The node's side of the contract: one handle for each transport instance, so the node knows who asks.
+///
+/// Every rule (signature, content hash, membership, validation, duplicate, limit, reputation) is behind it, written
+/// once. Cloning is cheap.
+#[derive(Clone)]
+pub struct Host {
+    pub(super) core: Arc<Core>,
+    pub(super) mount: Arc<str>,
+}
+
+/// A message as it arrived.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// The link it came over.
+    pub from: Remote,
+    /// The topic the wire says it is on; the one inside the envelope must be the same.
+    pub topic: Topic,
+    /// The envelope, or on a raw topic the payload.
+    pub bytes: Bytes,
+    /// The wire's own number for it, where it has one.
+    pub wire_id: Option<Bytes>,
+}
+
+/// What a transport is told to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Relay {
+    /// Pass it on. Answered once for each message and transport.
+    Accept,
+    /// This transport relayed it already.
+    Duplicate,
+    /// Drop it, nobody is to blame; or the answer comes too late to hold it for.
+    Ignore,
+    /// Drop it; the node has taken note of who sent it.
+    Reject,
+}
+
+/// What a remote did wrong, as a transport sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Misdeed {
+    /// Frames that break the wire format.
+    Malformed,
+    /// Bytes that do not match their address.
+    WrongBytes,
+    /// More than anybody needs.
+    Spam,
+    /// It said it would and did not.
+    BrokenPromise,
+    /// It stopped in the middle.
+    Stalled,
+}
+
+/// What a transport tells its node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A remote is connected and admitted.
+    Up(Remote, Vec<Multiaddr>),
+    /// It is not any more.
+    Down(Remote),
+    /// A remote takes part in a topic.
+    Joined(Remote, Topic),
+    /// It does not any more.
+    Left(Remote, Topic),
+    /// The wire lost messages of a topic, or of all.
+    Gap {
+        /// Which topic; `None` for all.
+        topic: Option<Topic>,
+        /// How many, where known.
+        missed: Option<u64>,
+    },
+    /// The addresses it listens on changed.
+    Listening(Vec<Multiaddr>),
+    /// Messages from or to a remote were dropped in this process.
+    Dropped {
+        /// The link.
+        remote: Remote,
+        /// How many.
+        count: u64,
+    },
+    /// Something else that `status` shows changed.
+    Changed,
+}
+
+/// Room in the gate for one message. Take it before reading the next frame, so that a full gate slows the sender down.
+///
+/// Dropping it gives the room back.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) host: Host,
+    pub(super) ticket: Ticket,
+}
+
+impl Slot {
+    /// Hands a message to the gate and waits for the verdict, at most as long as the transport's
+    /// [`hold_verdict`](crate::BroadcastCaps::hold_verdict); after that it answers `Ignore`, and the node publishes the
+    /// message with [`Lane::Relay`](crate::Lane::Relay) if it is accepted later.
+    ///
+    /// Messages of one author on one topic are handed out in the order in which `deliver` was called, so call it in the
+    /// order of arrival; the futures may be awaited in any order, and concurrently.
+    ///
+    /// # Cancel safety
+    /// Safe: the node goes on without the caller.
+    pub fn deliver(self, inbound: Inbound) -> impl Future<Output = Relay> + Send + 'static {
+        self.host.core.clone().deliver(self.host.mount, self.ticket, inbound)
+    }
+}
+
+/// A block on its way to a peer. Holds its share of serving memory until it is dropped: keep it until the bytes left.
+#[derive(Debug)]
+pub struct Served {
+    pub(super) bytes: Bytes,
+    pub(super) _share: OwnedSemaphorePermit,
+}
+
+impl Served {
+    /// What to send.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// The blocks of a DAG on their way to a peer, breadth first.
+pub type ServedStream = BoxStream<'static, Result<(Cid, Served)>>;
+
+impl Host {
+    /// The node's identity key. For handshakes; a transport signs nothing else with it.
+    pub fn keypair(&self) -> &Keypair {
+        &self.core.key
+    }
+
+    /// The node's own id.
+    pub fn me(&self) -> PeerId {
+        self.core.me
+    }
+
+    /// The network; peers of another one never get past the handshake.
+    pub fn network(&self) -> &NetworkId {
+        &self.core.network
+    }
+
+    /// The node's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.core.limits
+    }
+
+    /// The name of the transport instance that holds this handle.
+    pub fn instance(&self) -> &str {
+        &self.mount
+    }
+
+    /// The time, from the node's clock.
+    pub fn now(&self) -> Time {
+        self.core.clock.now()
+    }
+
+    /// A number from the node's generator, which a seeded run repeats: for jitter and choices, never for secrets.
+    pub fn random(&self) -> u64 {
+        self.core.random()
+    }
+
+    /// Whether a peer may be connected: membership and bans. Not async, because TLS asks inside the handshake.
+    pub fn admits(&self, peer: &PeerId) -> bool {
+        self.core.admits(peer)
+    }
+
+    /// Whether messages go to a remote and are taken from it: false when its reputation is low.
+    pub fn relays_to(&self, remote: &Remote) -> bool {
+        self.core.reputation.relays(remote)
+    }
+
+    /// Waits for room in the gate. Take it before reading the next frame.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn slot(&self, from: &Remote) -> Slot {
+        Slot { ticket: self.core.gate.ticket(from).await, host: self.clone() }
+    }
+
+    /// Room in the gate if there is some now: for wires that cannot wait. `None` is counted as shed.
+    pub fn try_slot(&self, from: &Remote) -> Option<Slot> {
+        let ticket = self.core.gate.try_ticket(from);
+        if ticket.is_none() {
+            self.core.counters.count(&self.mount, "shed");
+        }
+        Some(Slot { ticket: ticket?, host: self.clone() })
+    }
+
+    /// Our own signed record, for the handshake.
+    pub fn record(&self) -> PeerRecord {
+        self.core.record()
+    }
+
+    /// A record of another peer. The newest of each admitted peer is kept, within a bound.
+    ///
+    /// Answers whether it was news.
+    pub fn learn(&self, record: PeerRecord) -> bool {
+        self.core.learn(record)
+    }
+
+    /// Where a peer listens, as any transport learnt it.
+    pub fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.core.book.addresses(peer)
+    }
+
+    /// Records of other peers, the most recently learnt first, at most `limit`: to pass on.
+    pub fn records(&self, limit: usize) -> Vec<PeerRecord> {
+        self.core.book.records(limit)
+    }
+
+    /// A block for a peer that asks for it; waits for serving memory. `None` when we have it not.
+    ///
+    /// # Errors
+    /// What the store answers; `Busy` when serving memory stayed full for the handshake time.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn block(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
+        self.core.serve_block(asker, cid).await
+    }
+
+    /// Whether we have a block.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn has(&self, asker: &Remote, cid: &Cid) -> Result<bool> {
+        self.core.serve_has(asker, cid).await
+    }
+
+    /// The walk of a DAG for a peer that asks for it: breadth first, each block once, nothing that is under `have`.
+    ///
+    /// Ends with `NotFound` at a block that we have not, and with `TooLarge` at `limit_bytes`.
+    pub fn dag(&self, asker: Remote, want: WantDag) -> ServedStream {
+        self.core.clone().serve_dag(asker, want)
+    }
+
+    /// Blames a remote: its reputation falls by the weight of the misdeed.
+    pub fn report(&self, who: &Remote, misdeed: Misdeed) {
+        self.core.report(&self.mount, who, misdeed);
+    }
+
+    /// Tells the node what happened on the wire.
+    pub fn notice(&self, notice: Notice) {
+        self.core.notice(&self.mount, notice);
+    }
+
+    /// Counts `n` events under this instance's name, for `status`.
+    pub fn count(&self, what: &'static str, n: u64) {
+        self.core.counters.add(&self.mount, what, n);
+    }
+
+    /// Runs a task that the node tracks and cancels together with all others.
+    ///
+    /// A task must not hold the transport itself, or the last handle never goes.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.core.tasks.spawn(task);
+    }
+
+    /// How long to wait before the `attempt`-th try of something that failed: from 0.5 s, doubling to 30 s, with jitter.
+    pub fn backoff(&self, attempt: u32) -> Duration {
+        let ceiling =
+            Duration::from_millis(500).saturating_mul(1 << attempt.min(6)).min(Duration::from_secs(30));
+        let half = ceiling / 2;
+        half + half.mul_f64((self.random() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({} on {})", self.mount, self.core.me)
+    }
+}

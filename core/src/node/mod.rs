@@ -1,0 +1,11 @@
+//! A running Carrick: it keeps the promises of the contract, whatever carries the bytes.
+
+mod core;
+mod gate;
+mod host;
+
+pub use host::{Host, Inbound, Misdeed, Notice, Relay, Served, ServedStream, Slot};
+
+/// A running node. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Node {}

@@ -1,0 +1,160 @@
+//! Content by its address: a claim is bytes not yet hashed, a block bytes that were.
+
+use bytes::Bytes;
+use cid::Cid;
+use multihash_codetable::{Code, MultihashDigest};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The multicodec of raw bytes.
+pub const RAW: u64 = 0x55;
+const SHA2_256: u64 = 0x12;
+const BLAKE3: u64 = 0x1e;
+const DIGEST_BYTES: u8 = 32;
+
+/// The CID (version 1, sha2-256) of `bytes` under a codec.
+pub fn cid_of(codec: u64, bytes: &[u8]) -> Cid {
+    Cid::new_v1(codec, Code::Sha2_256.digest(bytes))
+}
+
+/// Which CIDs a node takes: sha2-256 and blake3, 32 bytes of digest.
+///
+/// Identity hashes carry their content in the address and weak ones prove nothing, so both are refused before
+/// anybody is asked for them.
+#[derive(Clone, Copy, Debug)]
+pub struct CidPolicy;
+
+impl CidPolicy {
+    /// Checks hash and digest length of a CID.
+    ///
+    /// # Errors
+    /// `Rejected` with the reason.
+    pub fn check(cid: &Cid) -> Result<()> {
+        let hash = cid.hash();
+        let reason = match hash.code() {
+            SHA2_256 | BLAKE3 if hash.size() == DIGEST_BYTES => return Ok(()),
+            SHA2_256 | BLAKE3 => format!("{cid} has a digest of {} bytes, not {DIGEST_BYTES}", hash.size()),
+            0 => format!("{cid} has an identity hash: it carries its content and proves nothing"),
+            code => format!("{cid} uses hash function {code:#x}; sha2-256 and blake3 are taken"),
+        };
+        Err(Error::new(ErrorKind::Rejected, "cid", reason))
+    }
+}
+
+/// Bytes that somebody says belong to a CID. Nothing is stored, relayed or handed out before [`Claim::check`].
+#[derive(Clone, Debug)]
+pub struct Claim {
+    cid: Cid,
+    bytes: Bytes,
+    checked: bool,
+}
+
+impl Claim {
+    /// What a provider sent for `cid`.
+    pub fn new(cid: Cid, bytes: Bytes) -> Self {
+        Self { cid, bytes, checked: false }
+    }
+
+    /// The address claimed.
+    pub fn cid(&self) -> &Cid {
+        &self.cid
+    }
+
+    /// How many bytes were sent.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Hashes the bytes and compares; once checked it costs nothing.
+    ///
+    /// # Errors
+    /// `Integrity` when the bytes are not those of the CID, `Rejected` when its hash proves nothing.
+    pub fn check(self) -> Result<Block> {
+        if !self.checked {
+            CidPolicy::check(&self.cid)?;
+            let code = if self.cid.hash().code() == BLAKE3 { Code::Blake3_256 } else { Code::Sha2_256 };
+            if code.digest(&self.bytes) != *self.cid.hash() {
+                let detail = format!("{} bytes do not hash to {}", self.bytes.len(), self.cid);
+                return Err(Error::new(ErrorKind::Integrity, "check", detail));
+            }
+        }
+        Ok(Block { cid: self.cid, bytes: self.bytes })
+    }
+}
+
+impl From<Block> for Claim {
+    fn from(block: Block) -> Self {
+        Self { cid: block.cid, bytes: block.bytes, checked: true }
+    }
+}
+
+/// Bytes that hash to their CID. There is no way to make one without hashing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    cid: Cid,
+    bytes: Bytes,
+}
+
+impl Block {
+    /// Hashes bytes of one's own into a block (CIDv1, sha2-256).
+    pub fn new(codec: u64, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { cid: cid_of(codec, &bytes), bytes }
+    }
+
+    /// A block whose address was computed from these very bytes a moment ago.
+    pub(crate) fn hashed(cid: Cid, bytes: Bytes) -> Self {
+        Self { cid, bytes }
+    }
+
+    /// Its address.
+    pub fn cid(&self) -> &Cid {
+        &self.cid
+    }
+
+    /// Its content.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Gives up the content without a copy.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// The length of its content.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cid::multihash::Multihash;
+
+    #[test]
+    fn a_known_block_has_the_known_cid() {
+        let block = Block::new(RAW, &b"hello world"[..]);
+        assert_eq!(block.cid().to_string(), "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e");
+    }
+
+    #[test]
+    fn wrong_bytes_are_no_block() {
+        let cid = cid_of(RAW, b"right");
+        let error = Claim::new(cid, Bytes::from_static(b"wrong")).check().expect_err("wrong bytes");
+        assert_eq!(error.kind(), ErrorKind::Integrity);
+        assert!(Claim::new(cid, Bytes::from_static(b"right")).check().is_ok());
+    }
+
+    #[test]
+    fn hashes_that_prove_nothing_are_refused() {
+        let identity = Cid::new_v1(RAW, Multihash::wrap(0, b"content").expect("fits"));
+        let weak = Cid::new_v1(RAW, Multihash::wrap(0x11, &[0; 20]).expect("fits"));
+        let short = Cid::new_v1(RAW, Multihash::wrap(SHA2_256, &[0; 19]).expect("fits"));
+        for cid in [identity, weak, short] {
+            let error = Claim::new(cid, Bytes::new()).check().expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Rejected);
+        }
+    }
+}

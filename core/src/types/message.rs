@@ -1,0 +1,377 @@
+//! The envelope: one signed message, one encoding, one id.
+//!
+//! A message travels as a canonical dag-cbor map `{v, sig, link | payload, time, topic, seqno, author, network,
+//! parents}`. `sig` is the author's ed25519 signature over `carrick/message/1:` followed by the same map without `sig`.
+//! The id is the CID (version 1, dag-cbor, sha2-256) of the whole encoding, so a message is a block.
+//!
+//! The decoder encodes again and compares: one content has one id. Without that a `null` for an absent field would be
+//! a second id under a valid signature.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cid::Cid;
+use libp2p_identity::{Keypair, PeerId};
+use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes as Raw;
+
+use super::block::{Block, CidPolicy, RAW, cid_of};
+use super::record::public_key;
+use super::{NetworkId, Time, Topic};
+use crate::limits::MAX_PARENTS;
+use crate::{Error, ErrorKind, Result};
+
+/// The multicodec of dag-cbor, in which envelopes are encoded.
+pub const DAG_CBOR: u64 = 0x71;
+const VERSION: u64 = 1;
+const DOMAIN: &[u8] = b"carrick/message/1:";
+const SIGNATURE_BYTES: usize = 64;
+
+/// Identifies a message everywhere: the CID (v1, dag-cbor, sha2-256) of its canonical envelope.
+///
+/// Differs from the libp2p pubsub default (source joined with sequence number): the content is bound, and the id can be
+/// fetched like any other. On a raw topic it is the CID of the wire's own number and the payload.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
+pub struct MessageId(Cid);
+
+impl MessageId {
+    /// The id of an encoded envelope.
+    pub fn of(encoded: &[u8]) -> Self {
+        Self(cid_of(DAG_CBOR, encoded))
+    }
+
+    /// The id of a bare payload: the wire's number, if it has one, binds the payload to one sending of it.
+    pub fn of_raw(wire_id: Option<&[u8]>, payload: &[u8]) -> Self {
+        let number = wire_id.unwrap_or_default();
+        let length = (number.len() as u64).to_be_bytes();
+        Self(cid_of(RAW, &[&length, number, payload].concat()))
+    }
+
+    /// The id as a CID.
+    pub fn cid(&self) -> &Cid {
+        &self.0
+    }
+}
+
+impl From<MessageId> for String {
+    fn from(id: MessageId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A message that passed the gate, or is being judged by a validator inside it. Cloning is cheap.
+///
+/// There is no public way to make one: an unchecked message can be neither stored, relayed nor handed out.
+#[derive(Clone)]
+pub struct Message(Arc<MessageParts>);
+
+/// What a message is made of.
+struct MessageParts {
+    id: MessageId,
+    topic: Topic,
+    author: Option<PeerId>,
+    seqno: u64,
+    time: Time,
+    parents: Vec<Cid>,
+    link: Option<Cid>,
+    payload: Bytes,
+    signature: Bytes,
+    encoded: Bytes,
+}
+
+/// Why bytes are no message. The word goes into counters and logs.
+pub(crate) type Malformed = Cow<'static, str>;
+
+/// A message before it is signed.
+pub(crate) struct Draft<'a> {
+    pub(crate) network: &'a NetworkId,
+    pub(crate) topic: &'a Topic,
+    pub(crate) seqno: u64,
+    pub(crate) time: Time,
+    pub(crate) parents: Vec<Cid>,
+    pub(crate) body: Body,
+}
+
+/// The payload itself, or where it is.
+pub(crate) enum Body {
+    Inline(Bytes),
+    Linked(Block),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire<'a> {
+    v: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    sig: Option<&'a Raw>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<Cid>,
+    time: u64,
+    topic: &'a str,
+    seqno: u64,
+    #[serde(borrow)]
+    author: &'a Raw,
+    network: &'a str,
+    parents: Cow<'a, [Cid]>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a Raw>,
+}
+
+impl Wire<'_> {
+    fn encode(&self, prefix: &[u8]) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(prefix.len() + 320 + self.payload.map_or(0, |p| p.len()));
+        out.extend_from_slice(prefix);
+        serde_ipld_dagcbor::to_writer(&mut out, self).map_err(|source| {
+            Error::new(ErrorKind::Unexpected, "encode", "an envelope could not be encoded")
+                .from_source(source)
+        })?;
+        Ok(out)
+    }
+}
+
+impl Draft<'_> {
+    /// Signs and encodes.
+    pub(crate) fn sign(mut self, key: &Keypair) -> Result<Message> {
+        self.parents.sort_unstable_by_key(Cid::to_bytes);
+        self.parents.dedup();
+        let author = key.public().to_peer_id();
+        let author_bytes = author.to_bytes();
+        let (link, payload) = match &self.body {
+            Body::Inline(payload) => (None, Some(Raw::new(payload))),
+            Body::Linked(block) => (Some(*block.cid()), None),
+        };
+        let mut wire = Wire {
+            v: VERSION,
+            sig: None,
+            link,
+            time: self.time.as_millis(),
+            topic: self.topic.as_str(),
+            seqno: self.seqno,
+            author: Raw::new(&author_bytes),
+            network: self.network.as_str(),
+            parents: Cow::Borrowed(&self.parents),
+            payload,
+        };
+        let signature = key.sign(&wire.encode(DOMAIN)?).map_err(|source| {
+            Error::new(ErrorKind::Unexpected, "sign", "the identity key did not sign").from_source(source)
+        })?;
+        wire.sig = Some(Raw::new(&signature));
+        let encoded = Bytes::from(wire.encode(&[])?);
+        let payload = match self.body {
+            Body::Inline(payload) => payload,
+            Body::Linked(block) => block.into_bytes(),
+        };
+        Ok(Message(Arc::new(MessageParts {
+            id: MessageId::of(&encoded),
+            topic: self.topic.clone(),
+            author: Some(author),
+            seqno: self.seqno,
+            time: self.time,
+            parents: self.parents,
+            link,
+            payload,
+            signature: signature.into(),
+            encoded,
+        })))
+    }
+}
+
+impl Message {
+    /// Reads an envelope: form, version, network, canonical encoding. The signature is checked apart, by
+    /// [`signature_holds`](Self::signature_holds), because it costs twenty times as much.
+    pub(crate) fn decode(
+        id: MessageId,
+        encoded: Bytes,
+        network: &NetworkId,
+        payload_limit: usize,
+    ) -> Result<Self, Malformed> {
+        let parts = {
+            let wire: Wire<'_> =
+                serde_ipld_dagcbor::from_slice(&encoded).map_err(|error| format!("malformed: {error}"))?;
+            if wire.v != VERSION {
+                return Err(format!("version {} is not spoken here", wire.v).into());
+            }
+            if wire.network != network.as_str() {
+                return Err("of another network".into());
+            }
+            check_parents(&wire.parents)?;
+            let payload = match (wire.payload, &wire.link) {
+                (Some(payload), None) if payload.len() <= payload_limit => encoded.slice_ref(payload),
+                (Some(_), None) => return Err("its payload is above the inline limit".into()),
+                (None, Some(link)) => check_link(link)?,
+                _ => return Err("it has not one of payload and link".into()),
+            };
+            let Some(signature) = wire.sig.filter(|sig| sig.len() == SIGNATURE_BYTES) else {
+                return Err("its signature is not 64 bytes".into());
+            };
+            if wire.encode(&[]).map_err(|error| error.to_string())? != encoded {
+                return Err("not in canonical form".into());
+            }
+            MessageParts {
+                id,
+                topic: Topic::from_wire(wire.topic).map_err(|error| error.detail().to_owned())?,
+                author: Some(PeerId::from_bytes(wire.author).map_err(|_| "its author is no peer id")?),
+                seqno: wire.seqno,
+                time: Time(wire.time),
+                parents: wire.parents.into_owned(),
+                link: wire.link,
+                payload,
+                signature: encoded.slice_ref(signature),
+                encoded: encoded.clone(),
+            }
+        };
+        Ok(Self(Arc::new(parts)))
+    }
+
+    /// A bare payload of a raw topic.
+    pub(crate) fn raw(id: MessageId, topic: Topic, payload: Bytes, now: Time) -> Self {
+        Self(Arc::new(MessageParts {
+            id,
+            topic,
+            author: None,
+            seqno: 0,
+            time: now,
+            parents: vec![],
+            link: None,
+            encoded: payload.clone(),
+            payload,
+            signature: Bytes::new(),
+        }))
+    }
+
+    /// Whether the author signed exactly this content.
+    pub(crate) fn signature_holds(&self, network: &NetworkId) -> bool {
+        let parts = &*self.0;
+        let Some(author) = &parts.author else { return false };
+        let Some(key) = public_key(author) else { return false };
+        let author = author.to_bytes();
+        let wire = Wire {
+            v: VERSION,
+            sig: None,
+            link: parts.link,
+            time: parts.time.as_millis(),
+            topic: parts.topic.as_str(),
+            seqno: parts.seqno,
+            author: Raw::new(&author),
+            network: network.as_str(),
+            parents: Cow::Borrowed(&parts.parents),
+            payload: parts.link.is_none().then(|| Raw::new(&parts.payload)),
+        };
+        wire.encode(DOMAIN).is_ok_and(|signed| key.verify(&signed, &parts.signature))
+    }
+
+    /// The same message with its linked payload at hand.
+    pub(crate) fn with_linked(self, block: Block) -> Self {
+        let parts = &*self.0;
+        Self(Arc::new(MessageParts {
+            id: parts.id,
+            topic: parts.topic.clone(),
+            author: parts.author,
+            seqno: parts.seqno,
+            time: parts.time,
+            parents: parts.parents.clone(),
+            link: parts.link,
+            payload: block.into_bytes(),
+            signature: parts.signature.clone(),
+            encoded: parts.encoded.clone(),
+        }))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &MessageId {
+        &self.0.id
+    }
+
+    /// The topic it was published on; the author signed it.
+    pub fn topic(&self) -> &Topic {
+        &self.0.topic
+    }
+
+    /// Who signed it; `None` on a raw topic.
+    pub fn author(&self) -> Option<&PeerId> {
+        self.0.author.as_ref()
+    }
+
+    /// The author's number on this topic: rises, may skip, survives the author's restarts. 0 on a raw topic.
+    pub fn seqno(&self) -> u64 {
+        self.0.seqno
+    }
+
+    /// When the author says it was published; on a raw topic, when it arrived.
+    pub fn time(&self) -> Time {
+        self.0.time
+    }
+
+    /// The messages this one follows, sorted by their bytes: on an ordinary topic the author's previous one, on a
+    /// ledger the heads its author knew.
+    pub fn parents(&self) -> &[Cid] {
+        &self.0.parents
+    }
+
+    /// The block its payload travelled in, when it was above the inline limit.
+    pub fn link(&self) -> Option<&Cid> {
+        self.0.link.as_ref()
+    }
+
+    /// What the author wanted to say, fetched already where it travelled as a link.
+    pub fn payload(&self) -> &Bytes {
+        &self.0.payload
+    }
+
+    /// The envelope as it travels; on a raw topic the bare payload.
+    pub fn encoded(&self) -> &Bytes {
+        &self.0.encoded
+    }
+
+    /// The envelope as a block, under the message's id.
+    pub fn to_block(&self) -> Block {
+        Block::hashed(self.0.id.0, self.0.encoded.clone())
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.0.id)
+            .field("topic", &self.0.topic.as_str())
+            .field("author", &self.0.author)
+            .field("seqno", &self.0.seqno)
+            .field("payload_bytes", &self.0.payload.len())
+            .finish()
+    }
+}
+
+fn check_parents(parents: &[Cid]) -> Result<(), Malformed> {
+    if parents.len() > MAX_PARENTS {
+        return Err(format!("{} parents; at most {MAX_PARENTS} are allowed", parents.len()).into());
+    }
+    if !parents.is_sorted_by(|a, b| a.to_bytes() < b.to_bytes()) {
+        return Err("its parents are not sorted or one stands twice".into());
+    }
+    if parents.iter().any(|parent| CidPolicy::check(parent).is_err() || parent.codec() != DAG_CBOR) {
+        return Err("a parent is no message id".into());
+    }
+    Ok(())
+}
+
+fn check_link(link: &Cid) -> Result<Bytes, Malformed> {
+    if link.codec() != RAW || CidPolicy::check(link).is_err() {
+        return Err("its link is no raw block".into());
+    }
+    Ok(Bytes::new())
+}

@@ -1,0 +1,23 @@
+//! What everybody speaks: peers, topics, messages, blocks, addresses, capabilities.
+
+mod address;
+mod block;
+mod capabilities;
+mod message;
+mod peer;
+mod record;
+mod time;
+mod topic;
+
+pub use address::PeerAddr;
+pub use block::{Block, CidPolicy, Claim, RAW, cid_of};
+pub use capabilities::{
+    BroadcastCaps, Capabilities, Discovery, FetchCaps, Identity, Overload, Privacy, Reach, RelayGate,
+    Requirements, Serving, Unmet,
+};
+pub(crate) use message::{Body, Draft, Malformed};
+pub use message::{DAG_CBOR, Message, MessageId};
+pub use peer::{Direction, PeerInfo, Remote};
+pub use record::PeerRecord;
+pub use time::{Clock, SystemClock, Time};
+pub use topic::{Keep, NetworkId, Topic, TopicPattern, TopicRules};
