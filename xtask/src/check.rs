@@ -1,0 +1,27 @@
+//! `cargo xtask check`: all that can be said about the code without running it.
+
+use crate::command::cargo;
+use crate::report::Report;
+use crate::workspace::Workspace;
+use crate::{Result, arrows, tools};
+
+pub(crate) fn run(report: &mut Report) -> Result<()> {
+    report.command("format", &cargo("fmt --all --check"))?;
+    for (title, features) in [
+        ("clippy, all features", "--all-features"),
+        ("clippy, no features", "--no-default-features"),
+        ("clippy, default features", ""),
+    ] {
+        let clippy = cargo(&format!("clippy --workspace --all-targets {features} -- -D warnings"));
+        report.command(title, &clippy)?;
+    }
+    let doc = cargo("doc --no-deps --workspace --all-features").var("RUSTDOCFLAGS", "-D warnings");
+    report.command("documentation", &doc)?;
+    let workspace = Workspace::read()?;
+    report.step("dependency arrows", "cargo xtask check", || arrows::check(&workspace))?;
+    tools::ensure(report, &tools::CARGO_DENY)?;
+    // For every target that the lock file names: cargo-deny then reads the manifests without network.
+    report.command("fetch dependencies", &cargo("fetch"))?;
+    let deny = cargo("deny --offline --workspace check bans licenses sources");
+    report.command("bans, licences, sources", &deny)
+}

@@ -1,0 +1,87 @@
+//! `cargo xtask test`: all tests, then the programs as a user starts them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::command::{built, cargo};
+use crate::report::Report;
+use crate::tools::{self, Tool};
+use crate::workspace::Workspace;
+use crate::{Result, command::Command};
+
+/// What the tests call that does not come with Rust.
+const TOOLS: [Tool; 0] = [];
+
+/// How long an example may run: it ends by itself, or the test fails.
+const EXAMPLE_DEADLINE: Duration = Duration::from_secs(120);
+
+pub(crate) fn run(report: &mut Report) -> Result<()> {
+    for tool in &TOOLS {
+        tools::ensure(report, tool)?;
+    }
+    report.command("tests", &cargo("test --workspace --all-features"))?;
+    let workspace = Workspace::read()?;
+    // One build for all programs: with `cargo run` for each, the features of shared dependencies change from
+    // one to the next, and half the tree is built again and again.
+    report.command(
+        "build the programs",
+        &cargo("build --release --workspace --exclude xtask --bins --examples"),
+    )?;
+    for (name, example) in examples(&workspace) {
+        report.command(&format!("example {name}"), &example.deadline(EXAMPLE_DEADLINE))?;
+    }
+    for manifest in strangers(&workspace) {
+        stranger(report, &workspace, &manifest)?;
+    }
+    Ok(())
+}
+
+/// The examples of all members, and the programs of those members that are examples themselves.
+fn examples(workspace: &Workspace) -> Vec<(String, Command)> {
+    let mut found = Vec::new();
+    for package in &workspace.packages {
+        let whole_crate = workspace.folder(package).starts_with("examples");
+        for target in &package.targets {
+            let (kind, path) = match target {
+                t if t.is("example") => ("example", format!("examples/{}", t.name)),
+                t if t.is("bin") && whole_crate => ("bin", t.name.clone()),
+                _ => continue,
+            };
+            let shown_as = format!("cargo run --release --package {} --{kind} {}", package.name, target.name);
+            found.push((target.name.clone(), built(&workspace.release(&path), shown_as)));
+        }
+    }
+    found
+}
+
+/// Manifests under `examples/` of crates that are no members.
+///
+/// Each is a workspace of its own, as a user's would be.
+fn strangers(workspace: &Workspace) -> Vec<PathBuf> {
+    let is_member = |path: &Path| workspace.packages.iter().any(|p| workspace.folder(p) == path);
+    let entries = workspace.root.join("examples").read_dir().into_iter().flatten().flatten();
+    let folders = entries.map(|entry| Path::new("examples").join(entry.file_name()));
+    let mut manifests: Vec<PathBuf> =
+        folders.filter(|folder| !is_member(folder)).map(|folder| folder.join("Cargo.toml")).collect();
+    manifests.retain(|manifest| workspace.root.join(manifest).exists());
+    manifests.sort();
+    manifests
+}
+
+/// Tests a crate outside the workspace and runs its program if it has one.
+fn stranger(report: &mut Report, workspace: &Workspace, manifest: &Path) -> Result<()> {
+    let folder = manifest.with_file_name("");
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    // Beside our own target folder: in it, two lock files would take turns at the same dependencies.
+    let target = workspace.target.join("examples").to_string_lossy().into_owned();
+    let manifest = manifest.to_string_lossy();
+    let own = |args: &str| {
+        cargo(args).arg("--manifest-path").arg(manifest.as_ref()).var("CARGO_TARGET_DIR", &target)
+    };
+    report.command(&format!("tests of example {name}"), &own("test"))?;
+    if !folder.join("src/main.rs").exists() {
+        return Ok(());
+    }
+    report.command(&format!("build example {name}"), &own("build"))?;
+    report.command(&format!("example {name}"), &own("run").deadline(EXAMPLE_DEADLINE))
+}
