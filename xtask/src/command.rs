@@ -74,7 +74,7 @@ impl Command {
     fn spawn(&self) -> Result<Child> {
         let mut process = self.process();
         if self.deadline.is_some() {
-            // A group of its own, so that the deadline reaches what it started too; such a group gets no keyboard.
+            // A group of its own, so that the deadline reaches what it started too. It gets no keyboard.
             process.process_group(0).stdin(Stdio::null());
         }
         process.spawn().map_err(|e| self.not_started(&e))
