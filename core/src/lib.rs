@@ -9,7 +9,9 @@ pub mod dag;
 mod error;
 pub mod limits;
 pub mod node;
+#[macro_use]
 pub mod registry;
+mod store;
 mod types;
 
 pub use contract::{
@@ -20,6 +22,7 @@ pub use error::{BoxError, Error, ErrorKind, Result, Retry};
 pub use limits::Limits;
 pub use node::{Host, Inbound, Misdeed, Node, Notice, Relay, Served, ServedStream, Slot};
 pub use registry::{Entry, Kind, Registry, Site};
+pub use store::{MemoryStore, MemoryStoreConfig};
 pub use types::{
     Block, BroadcastCaps, Capabilities, CidPolicy, Claim, Clock, DAG_CBOR, Direction, Discovery, FetchCaps,
     Identity, Keep, Message, MessageId, NetworkId, Overload, PeerAddr, PeerInfo, PeerRecord, Privacy, RAW,
