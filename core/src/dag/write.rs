@@ -1,0 +1,226 @@
+//! A file or folder out of a DAG onto the disk, whole or not at all.
+//!
+//! Files and folders are opened, made, renamed and removed by plain calls, not on another thread: each takes
+//! microseconds, and nothing is left in flight when the future is dropped, so that cleaning up is complete. Content
+//! goes through tokio.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cid::Cid;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::AsyncWriteExt;
+
+use super::disk::disk_error;
+use super::entry::sharded;
+use super::node::{Content, FileNode};
+use super::read::FileWalk;
+use super::{BlockSource, DirEntry, MAX_ENTRIES, MAX_FOLDER_DEPTH, MAX_PENDING, Progress};
+use crate::{Error, ErrorKind, Result};
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Folders, the root included.
+    pub folders: u64,
+    /// Blocks read from the source, repeats counted.
+    pub blocks: u64,
+}
+
+/// Writes a file, or a folder with all it holds, to `to`: whole, or nothing changes.
+///
+/// It is built beside `to` under a temporary name, `.carrick-…`, and renamed at the end. An existing file is replaced by
+/// a file and stays as it was until then; nothing else is replaced. A file is flushed to disk before it takes its place; a
+/// folder, which replaces nothing, is not. Names that would leave the folder (`..`, `/`, empty, with NUL) are refused.
+///
+/// # Errors
+/// `Config` when `to` is a folder, or exists and a folder would take its place; `NotFound` for a missing block or a
+/// missing parent folder; `Integrity` for a malformed node or a hostile name; `Unsupported` for symbolic links and sharded folders;
+/// `TooLarge` above a limit of this module; `Full`, `Unauthorized`, `Unexpected` of the disk, with the path.
+///
+/// # Cancel safety
+/// Dropping the future removes what was written so far; `to` is as it was.
+pub async fn write_path(
+    source: &(impl BlockSource + ?Sized),
+    cid: &Cid,
+    to: &Path,
+    progress: impl FnMut(&Progress<'_>) + Send,
+) -> Result<Written> {
+    let block = source.block(cid).await?;
+    let mut writer =
+        Writer { source, progress, pending: 0, written: Written { blocks: 1, ..Written::default() } };
+    let temporary = Temporary::beside(to)?;
+    match Content::of(&block)? {
+        Content::File(root) => {
+            let mut file = writer.file(temporary.path(), root).await?;
+            let synced = async { file.flush().await.and(file.sync_all().await) }.await;
+            synced.map_err(|source| disk_error("write", to, source))?;
+        }
+        Content::Folder(entries) if fs::symlink_metadata(to).is_err() => {
+            writer.folder(temporary.path().to_owned(), entries, 1).await?;
+        }
+        Content::Folder(_) => return Err(occupied(to, "exists; a folder replaces nothing")),
+        other => return Err(no_file(cid, &other)),
+    }
+    temporary.rename(to)?;
+    Ok(writer.written)
+}
+
+struct Writer<'a, S: ?Sized, P> {
+    source: &'a S,
+    progress: P,
+    /// Entries listed and not yet written, in all open folders.
+    pending: usize,
+    written: Written,
+}
+
+impl<S: BlockSource + ?Sized, P: FnMut(&Progress<'_>) + Send> Writer<'_, S, P> {
+    /// Writes one new file; the caller flushes it.
+    async fn file(&mut self, at: &Path, root: FileNode) -> Result<tokio::fs::File> {
+        let failed = |source| disk_error("write", at, source);
+        let file = fs::File::options().write(true).create_new(true).open(at).map_err(failed)?;
+        let mut file = tokio::fs::File::from_std(file);
+        let mut walk = FileWalk::new(self.source, root, 0..u64::MAX)?;
+        while let Some(piece) = walk.next().await? {
+            file.write_all(&piece).await.map_err(failed)?;
+            self.written.bytes += piece.len() as u64;
+            self.tell(at);
+        }
+        self.written.blocks += walk.blocks - 1; // The root was counted by whoever read it.
+        self.written.files += 1;
+        self.tell(at);
+        Ok(file)
+    }
+
+    /// Boxed, because a folder writes its folders.
+    fn folder(&mut self, at: PathBuf, entries: Vec<DirEntry>, depth: u32) -> BoxFuture<'_, Result<()>> {
+        async move {
+            self.check_limits(entries.len(), depth)?;
+            check_names(&entries)?;
+            fs::create_dir(&at).map_err(|source| disk_error("write", &at, source))?;
+            self.written.folders += 1;
+            for entry in entries {
+                self.entry(at.join(&entry.name), &entry.cid, depth).await?;
+                self.pending -= 1;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    async fn entry(&mut self, at: PathBuf, cid: &Cid, depth: u32) -> Result<()> {
+        let block = self.source.block(cid).await?;
+        self.written.blocks += 1;
+        match Content::of(&block)? {
+            Content::File(root) => {
+                let mut file = self.file(&at, root).await?;
+                file.flush().await.map_err(|source| disk_error("write", &at, source))
+            }
+            Content::Folder(entries) => self.folder(at, entries, depth + 1).await,
+            other => Err(no_file(cid, &other)),
+        }
+    }
+
+    fn check_limits(&mut self, entries: usize, depth: u32) -> Result<()> {
+        self.pending += entries;
+        let known = self.written.files + self.written.folders + self.pending as u64;
+        let what = if depth > MAX_FOLDER_DEPTH {
+            format!("folders nest more than {MAX_FOLDER_DEPTH} deep")
+        } else if known > MAX_ENTRIES {
+            format!("it has more than {MAX_ENTRIES} entries")
+        } else if self.pending > MAX_PENDING {
+            format!("more than {MAX_PENDING} entries wait to be written")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::TooLarge, "write", what))
+    }
+
+    fn tell(&mut self, path: &Path) {
+        let Written { bytes, files, .. } = self.written;
+        (self.progress)(&Progress { path, bytes, files });
+    }
+}
+
+/// Refuses names that would lead out of their folder or collide.
+fn check_names(entries: &[DirEntry]) -> Result<()> {
+    let mut names = HashSet::with_capacity(entries.len());
+    for name in entries.iter().map(|entry| entry.name.as_str()) {
+        let why = match name {
+            "" | "." | ".." => "is no name for a file",
+            _ if name.contains(['/', '\0']) => "holds a slash or a NUL",
+            _ if !names.insert(name) => "stands twice in one folder",
+            _ => continue,
+        };
+        return Err(Error::new(ErrorKind::Integrity, "write", format!("the name {name:?} {why}")));
+    }
+    Ok(())
+}
+
+fn no_file(cid: &Cid, content: &Content) -> Error {
+    if matches!(content, Content::Sharded) {
+        return sharded("write", cid);
+    }
+    let detail = format!("{cid} is a symbolic link; links are not written yet");
+    Error::new(ErrorKind::Unsupported, "write", detail)
+}
+
+fn occupied(to: &Path, why: &str) -> Error {
+    Error::new(ErrorKind::Config, "write", format!("{} {why}", to.display()))
+        .mend("name a path that does not exist")
+}
+
+/// A name beside the goal, on the same file system; whatever stands there is removed on drop.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn beside(to: &Path) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let Some(parent) = to.file_name().and(to.parent()) else {
+            return Err(occupied(to, "names no file"));
+        };
+        if to.is_dir() {
+            return Err(occupied(to, "is a folder; folders are not replaced"));
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = parent.join(format!(".carrick-{}-{number}", std::process::id()));
+        match fs::symlink_metadata(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(temporary)),
+            Err(error) => Err(disk_error("write", parent, error)),
+            // Left by a program that was killed and had our number: it is nobody's now.
+            Ok(_) => Ok(Self(temporary)).inspect(Self::remove),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn rename(self, to: &Path) -> Result<()> {
+        fs::rename(&self.0, to).map_err(|source| disk_error("write", to, source))
+    }
+
+    fn remove(&self) {
+        // Once renamed there is nothing to remove; a failure has nobody to be told to.
+        let _ = match fs::symlink_metadata(&self.0) {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(&self.0),
+            Ok(_) => fs::remove_file(&self.0),
+            Err(_) => Ok(()),
+        };
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
