@@ -1,0 +1,121 @@
+//! Errors a person can act on: the source, the table, the key, what was found, what is allowed.
+
+use figment::error::{Actual, Kind};
+
+use crate::registry::closest;
+use crate::{Error, ErrorKind};
+
+/// The tables a configuration may have.
+pub(super) const TABLES: [&str; 7] =
+    ["node", "transport", "store", "service", "validator", "topic", "profile"];
+
+/// A configuration error with one line of detail.
+pub(super) fn wrong(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, "configuration", detail)
+}
+
+/// A key at the top that is no table of ours.
+pub(super) fn misplaced(origin: &str, key: &str) -> Error {
+    let detail = format!("{origin}: unknown table {key:?}; known: {}", TABLES.join(", "));
+    let of_node = ["network", "data_dir", "transport", "broadcast", "fetch", "members", "limits", "require"];
+    match closest(key, &TABLES) {
+        _ if of_node.contains(&key) => wrong(detail).mend(format!("{key} belongs into the table [node]")),
+        Some(guess) => wrong(detail).mend(format!("did you mean {guess:?}?")),
+        None => wrong(detail),
+    }
+}
+
+/// Turns figment's error about the section `table` into ours. `fallback` is the source to name where figment knows none:
+/// a key that is missing has no place of its own.
+pub(super) fn explain(error: figment::Error, table: &str, fallback: &str) -> Error {
+    let origin = error.metadata.as_ref().map_or(fallback, |metadata| &metadata.name).to_string();
+    let (key, inner) = match (&error.kind, error.path.split_last()) {
+        (Kind::MissingField(field), _) => (field.to_string(), error.path.as_slice()),
+        (Kind::UnknownField(field, _), Some((last, rest))) if last == field => (field.clone(), rest),
+        (Kind::UnknownField(field, _), _) => (field.clone(), error.path.as_slice()),
+        (_, Some((last, rest))) => (last.clone(), rest),
+        (_, None) => (String::new(), [].as_slice()),
+    };
+    let table = inner.iter().fold(table.to_string(), |table, part| format!("{table}.{part}"));
+    let (what, mend) = describe(&error.kind, &key);
+    let place = if key.is_empty() { format!("[{table}]") } else { format!("[{table}] {key}") };
+    let ours = wrong(format!("{origin}: {place}: {what}"));
+    let ours = match mend {
+        Some(mend) => ours.mend(mend),
+        None => ours,
+    };
+    ours.from_source(error)
+}
+
+/// What was found and what is allowed; and the mend where it is plain.
+fn describe(kind: &Kind, key: &str) -> (String, Option<String>) {
+    match kind {
+        Kind::UnknownField(field, known) => {
+            let mend = closest(field, known).map(|guess| format!("did you mean {guess:?}?"));
+            (format!("unknown key; known keys: {}", list(known)), mend)
+        }
+        Kind::UnknownVariant(found, known) => {
+            let mend = closest(found, known).map(|guess| format!("did you mean {guess:?}?"));
+            (format!("found {found:?}; allowed: {}", list(known)), mend)
+        }
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => (
+            format!("found {}; allowed: {}", shown(found), in_words(expected)),
+            mend_type(found, expected, key),
+        ),
+        Kind::InvalidLength(found, expected) => (format!("found {found} items; allowed: {expected}"), None),
+        Kind::MissingField(_) => ("is missing".into(), None),
+        Kind::ISizeOutOfRange(found) => (format!("found {found}, which is out of range"), None),
+        Kind::USizeOutOfRange(found) => (format!("found {found}, which is out of range"), None),
+        Kind::Message(text) => (text.clone(), None),
+        other => (figment::Error::from(other.clone()).to_string(), None),
+    }
+}
+
+fn mend_type(found: &Actual, expected: &str, key: &str) -> Option<String> {
+    match found {
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) | Actual::Bool(_)
+            if in_words(expected) == "a string" =>
+        {
+            let bare = shown(found);
+            Some(format!("write it in quotes: {key} = \"{bare}\""))
+        }
+        Actual::Str(text) if in_words(expected).starts_with("a list") => {
+            Some(format!("write it in brackets: {key} = [{text:?}]"))
+        }
+        _ => None,
+    }
+}
+
+fn list(known: &[&str]) -> String {
+    if known.is_empty() { "none".into() } else { known.join(", ") }
+}
+
+/// A value as it would be written.
+fn shown(found: &Actual) -> String {
+    match found {
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(value) => value.to_string(),
+        Actual::Signed(value) => value.to_string(),
+        Actual::Float(value) => value.to_string(),
+        Actual::Char(value) => format!("{value:?}"),
+        Actual::Str(value) => format!("{value:?}"),
+        Actual::Seq => "a list".into(),
+        Actual::Map => "a table".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Serde's words for types, in a user's.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number, not negative",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "path string" | "string" => "a string",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    }
+}
