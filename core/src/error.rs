@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Any foreign error, kept as the source of ours.
@@ -99,9 +100,11 @@ pub enum Retry {
 /// A failed operation: what, where, when to retry, how to mend it, and the backend's own error as source.
 ///
 /// `Display` is one lower-case line: `quic: dial: 12D3… did not answer`. The [hint](Error::hint), when there is
-/// one, is a sentence for the person who can mend it and is printed on a line of its own.
-pub struct Error(Box<Inner>);
+/// one, is a sentence for the person who can mend it and is printed on a line of its own. Cloning is cheap.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -109,13 +112,13 @@ struct Inner {
     operation: &'static str,
     detail: String,
     hint: Option<String>,
-    source: Option<BoxError>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync + 'static>>,
 }
 
 impl Error {
     /// An error of `kind` in `operation`, with one line of detail.
     pub fn new(kind: ErrorKind, operation: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Arc::new(Inner {
             kind,
             retry: kind.retry(),
             transport: None,
@@ -126,31 +129,35 @@ impl Error {
         }))
     }
 
+    fn inner(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+
     /// Names the transport instance it happened on.
     #[must_use]
     pub fn on(mut self, transport: impl Into<Cow<'static, str>>) -> Self {
-        self.0.transport = Some(transport.into());
+        self.inner().transport = Some(transport.into());
         self
     }
 
     /// Keeps the backend's own error as the source.
     #[must_use]
     pub fn from_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.0.source = Some(source.into());
+        self.inner().source = Some(Arc::from(source.into()));
         self
     }
 
     /// Adds the mend: what a person can do about it.
     #[must_use]
     pub fn mend(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.inner().hint = Some(hint.into());
         self
     }
 
     /// Says when to try again, where the kind's own answer is wrong.
     #[must_use]
     pub fn retry_when(mut self, retry: Retry) -> Self {
-        self.0.retry = retry;
+        self.inner().retry = retry;
         self
     }
 

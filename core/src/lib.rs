@@ -20,7 +20,11 @@ pub use contract::{
 };
 pub use error::{BoxError, Error, ErrorKind, Result, Retry};
 pub use limits::Limits;
-pub use node::{Host, Inbound, Misdeed, Node, Notice, Relay, Served, ServedStream, Slot};
+pub use node::{
+    Blocks, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node, NodeBuilder,
+    Notice, Peer, Progress, Published, Received, Relay, Served, ServedStream, Slot, Status, Subscription,
+    TransportInfo,
+};
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};
 pub use types::{

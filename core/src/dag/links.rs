@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 use super::MAX_LINKS;
 use super::node::{DAG_PB, PbNode};
 use crate::limits::MAX_PARENTS;
-use crate::{Block, DAG_CBOR, Error, ErrorKind, RAW, Result};
+use crate::{Block, DAG_CBOR, Error, ErrorKind, Follow, RAW, Result};
 
 /// Every link of a block, in its order, repeats included; none for raw bytes.
 ///
@@ -48,6 +48,17 @@ pub fn parents(block: &Block) -> Vec<Cid> {
     match serde_ipld_dagcbor::from_slice::<Envelope>(block.bytes()) {
         Ok(envelope) if envelope.parents.len() <= MAX_PARENTS => envelope.parents,
         _ => vec![],
+    }
+}
+
+/// The links of a block that a walk follows.
+///
+/// # Errors
+/// As [`links`]; [`Follow::Parents`] has none.
+pub fn follow(block: &Block, follow: Follow) -> Result<Vec<Cid>> {
+    match follow {
+        Follow::All => links(block),
+        Follow::Parents => Ok(parents(block)),
     }
 }
 

@@ -29,7 +29,7 @@ pub use disk::Progress;
 pub use entry::{DirEntry, Entry, EntryKind, list, resolve, stat};
 pub use folder::{AddOptions, Found, add_path};
 pub use layout::Layout;
-pub use links::{links, parents};
+pub use links::{follow, links, parents};
 pub use node::DAG_PB;
 pub use read::read;
 pub use write::{Written, write_path};

@@ -1,87 +1,347 @@
-//! The core.
-use super::gate::{Gate, Ticket};
-use crate::*;
-use cid::Cid;
+//! What the gate, the hosts and the router share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
-use std::future::Future;
-use std::sync::Arc;
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
+use tokio::sync::{Notify, Semaphore};
+
+use super::book::Book;
+use super::counters::{Counters, NODE};
+use super::events::{Event, Gap, Hub};
+use super::gate::Gate;
+use super::host::{Misdeed, Mount, Notice};
+use super::outbox::Outbox;
+use super::reputation::Reputation;
+use super::router::Router;
+use super::serve::SHARE;
+use super::subscriptions::Subscriptions;
+use super::tasks::Tasks;
+use crate::{
+    Clock, Lane, Limits, Membership, Message, NetworkId, Outgoing, Path, PeerRecord, Remote, Store, Topic,
+    TopicRules, Validator,
+};
+
+/// Everything of a node but its transports, which hold it through their hosts; the way back is weak.
 pub(crate) struct Core {
-    pub key: Keypair,
-    pub me: PeerId,
-    pub network: NetworkId,
-    pub limits: Limits,
-    pub clock: Arc<dyn Clock>,
-    pub gate: Gate,
-    pub counters: Counters,
-    pub book: Book,
-    pub tasks: Tasks,
-    pub reputation: Reputation,
+    pub(crate) key: Keypair,
+    pub(crate) me: PeerId,
+    pub(crate) network: NetworkId,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) validators: Vec<Arc<dyn Validator>>,
+    pub(crate) membership: RwLock<Arc<dyn Membership>>,
+    pub(crate) gate: Gate,
+    pub(crate) topics: Topics,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) events: Hub,
+    pub(crate) outbox: Outbox,
+    pub(crate) book: Book,
+    pub(crate) reputation: Reputation,
+    pub(crate) counters: Counters,
+    pub(crate) links: Links,
+    pub(crate) tasks: Tasks,
+    pub(crate) serving: Arc<Semaphore>,
+    /// Woken when something must be saved.
+    pub(crate) unsaved: Notify,
+    pub(crate) router: OnceLock<Weak<Router>>,
+    listening: Mutex<Listening>,
+    rng: Mutex<StdRng>,
 }
-pub(crate) struct Counters;
-pub(crate) struct Book;
-pub(crate) struct Tasks;
-pub(crate) struct Reputation;
-impl Counters {
-    pub(crate) fn count(&self, _: &str, _: &'static str) {
-        todo!()
-    }
-    pub(crate) fn add(&self, _: &str, _: &'static str, _: u64) {
-        todo!()
-    }
+
+/// What a [`Core`] is made of.
+pub(crate) struct Parts {
+    pub(crate) key: Keypair,
+    pub(crate) network: NetworkId,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) validators: Vec<Arc<dyn Validator>>,
+    pub(crate) membership: Arc<dyn Membership>,
+    pub(crate) rules: BTreeMap<Topic, TopicRules>,
+    pub(crate) seed: Option<u64>,
 }
-impl Reputation {
-    pub(crate) fn relays(&self, _: &Remote) -> bool {
-        todo!()
-    }
+
+#[derive(Debug, Default)]
+struct Listening {
+    addrs: BTreeMap<Arc<str>, Vec<Multiaddr>>,
+    record: Option<PeerRecord>,
 }
-impl Book {
-    pub(crate) fn addresses(&self, _: &PeerId) -> Vec<Multiaddr> {
-        todo!()
-    }
-    pub(crate) fn records(&self, _: usize) -> Vec<PeerRecord> {
-        todo!()
-    }
-}
-impl Tasks {
-    pub(crate) fn spawn(&self, _: impl Future<Output = ()> + Send + 'static) {
-        todo!()
-    }
-}
+
 impl Core {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let limits = parts.limits;
+        let shares = u32::try_from(limits.serving_bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
+        Arc::new(Self {
+            me: parts.key.public().to_peer_id(),
+            key: parts.key,
+            network: parts.network,
+            clock: parts.clock,
+            store: parts.store,
+            validators: parts.validators,
+            membership: RwLock::new(parts.membership),
+            gate: Gate::new(&limits),
+            topics: Topics { rules: Mutex::new(parts.rules), joined: Mutex::default() },
+            subscriptions: Subscriptions::default(),
+            events: Hub::default(),
+            outbox: Outbox::default(),
+            book: Book::new(limits.known_peers),
+            reputation: Reputation::default(),
+            counters: Counters::default(),
+            links: Links::default(),
+            tasks: Tasks::default(),
+            serving: Arc::new(Semaphore::new(shares as usize)),
+            unsaved: Notify::new(),
+            router: OnceLock::new(),
+            listening: Mutex::default(),
+            rng: Mutex::new(parts.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
+            limits,
+        })
+    }
+
+    /// The transports, while the node lives and is open.
+    pub(crate) fn router(&self) -> Option<Arc<Router>> {
+        self.router.get().and_then(Weak::upgrade)
+    }
+
     pub(crate) fn random(&self) -> u64 {
-        todo!()
+        lock(&self.rng).next_u64()
     }
-    pub(crate) fn admits(&self, _: &PeerId) -> bool {
-        todo!()
+
+    pub(crate) fn admits(&self, peer: &PeerId) -> bool {
+        self.members().admits(peer) && !self.reputation.banned(&Remote::Peer(*peer))
     }
+
+    /// Whether an author may publish on a topic now.
+    pub(crate) fn may_publish(&self, author: &PeerId, topic: &Topic) -> bool {
+        let members = self.members();
+        if topic.is_reserved() { members.admits(author) } else { members.may_publish(author, topic) }
+    }
+
+    fn members(&self) -> Arc<dyn Membership> {
+        Arc::clone(&self.membership.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Our own record, signed anew when the addresses changed.
     pub(crate) fn record(&self) -> PeerRecord {
-        todo!()
+        let mut listening = lock(&self.listening);
+        if let Some(record) = &listening.record {
+            return record.clone();
+        }
+        let addrs = listening.addrs.values().flatten().cloned().collect();
+        #[expect(clippy::expect_used, reason = "an ed25519 key in memory always signs")]
+        let record = PeerRecord::sign(&self.key, self.clock.now().as_millis(), addrs, vec![]).expect("signs");
+        listening.record = Some(record.clone());
+        record
     }
-    pub(crate) fn learn(&self, _: PeerRecord) -> bool {
-        todo!()
+
+    pub(crate) fn learn(&self, record: PeerRecord) -> bool {
+        let peer = *record.peer();
+        let news = peer != self.me && self.admits(&peer) && self.book.learn(record);
+        if news {
+            self.unsaved.notify_one();
+            self.events.tell(&Event::Learnt { peer });
+        }
+        news
     }
-    pub(crate) async fn serve_block(&self, _: &Remote, _: &Cid) -> Result<Option<Served>> {
-        todo!()
+
+    pub(crate) fn listening(&self, mount: &Mount, addrs: Vec<Multiaddr>) {
+        let mut listening = lock(&self.listening);
+        if listening.addrs.get(&mount.name) != Some(&addrs) {
+            listening.addrs.insert(Arc::clone(&mount.name), addrs.clone());
+            listening.record = None;
+            drop(listening);
+            self.events.tell(&Event::Listening { transport: mount.name.to_string(), addrs });
+        }
     }
-    pub(crate) async fn serve_has(&self, _: &Remote, _: &Cid) -> Result<bool> {
-        todo!()
+
+    /// Blames a link for a message that its sender had to refuse itself.
+    pub(crate) fn refused(&self, who: &Remote, mount: &Mount) {
+        if mount.relays_after_verdict() && self.reputation.refused(who) {
+            self.banned(who);
+        }
     }
-    pub(crate) fn serve_dag(self: Arc<Self>, _: Remote, _: WantDag) -> ServedStream {
-        todo!()
+
+    pub(crate) fn report(&self, mount: &Mount, who: &Remote, misdeed: Misdeed) {
+        self.counters.count(&mount.name, misdeed.counter());
+        tracing::debug!(%who, ?misdeed, transport = %mount.name, "misdeed");
+        if self.reputation.blame(who, misdeed) {
+            self.banned(who);
+        }
     }
-    pub(crate) fn report(&self, _: &str, _: &Remote, _: Misdeed) {
-        todo!()
+
+    /// A remote is out: everybody hears of it, and its links end.
+    pub(crate) fn banned(&self, who: &Remote) {
+        tracing::warn!(%who, "banned");
+        self.counters.count(NODE, "banned");
+        self.events.tell(&Event::Banned { remote: who.clone() });
+        let (Some(router), who) = (self.router(), who.clone()) else { return };
+        self.tasks.spawn(async move { router.disconnect_everywhere(&who).await });
     }
-    pub(crate) fn notice(&self, _: &str, _: Notice) {
-        todo!()
+
+    pub(crate) fn notice(&self, mount: &Mount, notice: Notice) {
+        let transport = || mount.name.to_string();
+        match notice {
+            Notice::Up(remote, _) => {
+                self.links.up(mount, &remote);
+                self.events.tell(&Event::Up { transport: transport(), remote });
+            }
+            Notice::Down(remote) => {
+                self.links.down(mount, &remote);
+                self.events.tell(&Event::Down { transport: transport(), remote });
+            }
+            Notice::Joined(remote, topic) => {
+                self.links.joined(mount, &remote, &topic);
+                self.flush_outbox(&topic);
+                self.events.tell(&Event::Joined { transport: transport(), remote, topic });
+            }
+            Notice::Left(remote, topic) => {
+                self.links.left(mount, &remote, &topic);
+                self.events.tell(&Event::Left { transport: transport(), remote, topic });
+            }
+            Notice::Gap { topic, missed } => self.tell_gap(Gap { topic, author: None, last: None, missed }),
+            Notice::Listening(addrs) => self.listening(mount, addrs),
+            Notice::Dropped { remote, count } => {
+                tracing::debug!(%remote, count, transport = %mount.name, "messages dropped");
+                self.counters.add(&mount.name, "dropped", count);
+            }
+            Notice::Changed => {}
+        }
     }
-    pub(crate) fn deliver(
-        self: Arc<Self>,
-        _: Arc<str>,
-        _: Ticket,
-        _: Inbound,
-    ) -> impl Future<Output = Relay> + Send + 'static {
-        async { todo!() }
+
+    pub(crate) fn tell_gap(&self, gap: Gap) {
+        self.counters.count(NODE, "gap");
+        self.subscriptions.tell_gap(self, &gap);
+        self.events.tell(&Event::Gap(gap));
     }
+
+    /// Every transport that carries broadcast, a bit each.
+    pub(crate) fn broadcast_bits(&self) -> u64 {
+        self.router().map_or(0, |router| router.broadcast_bits())
+    }
+
+    /// Passes an accepted message on over the transports of `bits`, in a task.
+    pub(crate) fn relay(&self, message: &Message, bits: u64) {
+        let (Some(router), true) = (self.router(), bits != 0) else { return };
+        let outgoing = Outgoing {
+            id: *message.id(),
+            topic: message.topic().clone(),
+            bytes: message.encoded().clone(),
+            lane: Lane::Relay,
+        };
+        self.tasks.spawn(async move { router.relay(&outgoing, bits).await });
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Core({} in {})", self.me, self.network)
+    }
+}
+
+/// Which topics are joined, and the rules of each.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    rules: Mutex<BTreeMap<Topic, TopicRules>>,
+    /// How many readers each has.
+    joined: Mutex<BTreeMap<Topic, usize>>,
+}
+
+impl Topics {
+    /// The rules of a topic for a message on this path; `None` for live ones when it was not joined.
+    pub(crate) fn rules(&self, topic: &Topic, path: Path) -> Option<TopicRules> {
+        if path == Path::Live && !lock(&self.joined).contains_key(topic) {
+            return None;
+        }
+        let rules = lock(&self.rules).get(topic).copied();
+        let default = if topic.is_reserved() { TopicRules::reserved() } else { TopicRules::default() };
+        let rules = rules.unwrap_or(default);
+        Some(if topic.is_reserved() { TopicRules { time: false, ..rules } } else { rules })
+    }
+
+    pub(crate) fn set(&self, topic: Topic, rules: TopicRules) {
+        lock(&self.rules).insert(topic, rules);
+    }
+
+    /// Adds a reader; answers whether it is the first.
+    pub(crate) fn more(&self, topic: &Topic) -> bool {
+        let mut joined = lock(&self.joined);
+        let readers = joined.entry(topic.clone()).or_default();
+        *readers += 1;
+        *readers == 1
+    }
+
+    /// Takes a reader away; answers whether it was the last.
+    pub(crate) fn fewer(&self, topic: &Topic) -> bool {
+        let mut joined = lock(&self.joined);
+        let Some(readers) = joined.get_mut(topic) else { return false };
+        *readers -= 1;
+        let last = *readers == 0;
+        if last {
+            joined.remove(topic);
+        }
+        last
+    }
+
+    pub(crate) fn joined(&self) -> Vec<Topic> {
+        lock(&self.joined).keys().cloned().collect()
+    }
+}
+
+/// Who is connected over which transport, and in which topics.
+#[derive(Debug, Default)]
+pub(crate) struct Links(Mutex<BTreeMap<(u8, Remote), BTreeSet<Topic>>>);
+
+impl Links {
+    fn up(&self, mount: &Mount, remote: &Remote) {
+        lock(&self.0).entry((mount.index, remote.clone())).or_default();
+    }
+
+    fn down(&self, mount: &Mount, remote: &Remote) {
+        lock(&self.0).remove(&(mount.index, remote.clone()));
+    }
+
+    fn joined(&self, mount: &Mount, remote: &Remote, topic: &Topic) {
+        lock(&self.0).entry((mount.index, remote.clone())).or_default().insert(topic.clone());
+    }
+
+    fn left(&self, mount: &Mount, remote: &Remote, topic: &Topic) {
+        if let Some(topics) = lock(&self.0).get_mut(&(mount.index, remote.clone())) {
+            topics.remove(topic);
+        }
+    }
+
+    /// The topics a remote takes part in.
+    pub(crate) fn topics(&self, mount: &Mount, remote: &Remote) -> Vec<Topic> {
+        let links = lock(&self.0);
+        links.get(&(mount.index, remote.clone())).into_iter().flatten().cloned().collect()
+    }
+
+    pub(crate) fn connected(&self, remote: &Remote) -> bool {
+        lock(&self.0).keys().any(|(_, connected)| connected == remote)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    /// Whether anybody is known to take part in a topic.
+    pub(crate) fn in_topic(&self, topic: &Topic) -> usize {
+        let links = lock(&self.0);
+        let remotes: BTreeSet<_> = links
+            .iter()
+            .filter(|(_, topics)| topics.contains(topic))
+            .map(|((_, remote), _)| remote)
+            .collect();
+        remotes.len()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

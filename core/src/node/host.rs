@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::core::Core;
 use super::gate::Ticket;
-use crate::{Limits, NetworkId, PeerRecord, Remote, Result, Time, Topic, WantDag};
+use crate::{
+    BroadcastCaps, Capabilities, Limits, NetworkId, PeerRecord, RelayGate, Remote, Result, Time, Topic,
+    WantDag,
+};
 
 /// The node's side of the contract: one handle for each transport instance, so the node knows who asks.
 ///
@@ -23,7 +26,42 @@ use crate::{Limits, NetworkId, PeerRecord, Remote, Result, Time, Topic, WantDag}
 #[derive(Clone)]
 pub struct Host {
     pub(super) core: Arc<Core>,
-    pub(super) mount: Arc<str>,
+    pub(super) mount: Mount,
+}
+
+/// A transport instance, as the gate and the counters know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Mount {
+    pub(crate) name: Arc<str>,
+    /// Its place among the node's transports; at most 64 of them.
+    pub(crate) index: u8,
+    /// Known once it is open.
+    pub(crate) capabilities: Arc<OnceLock<Capabilities>>,
+}
+
+impl Mount {
+    pub(crate) fn new(name: &str, index: u8) -> Self {
+        Self { name: name.into(), index, capabilities: Arc::default() }
+    }
+
+    /// Its place as a bit.
+    pub(crate) fn bit(&self) -> u64 {
+        1 << self.index
+    }
+
+    fn broadcast(&self) -> Option<&BroadcastCaps> {
+        self.capabilities.get()?.broadcast.as_ref()
+    }
+
+    /// How long it holds a message while the gate judges.
+    pub(crate) fn hold(&self) -> Duration {
+        self.broadcast().map_or(Duration::from_secs(30), |caps| caps.hold_verdict)
+    }
+
+    /// Whether whoever sends us a message over it had to judge it first.
+    pub(crate) fn relays_after_verdict(&self) -> bool {
+        self.broadcast().is_none_or(|caps| caps.relay == RelayGate::AfterVerdict)
+    }
 }
 
 /// A message as it arrived.
@@ -67,6 +105,18 @@ pub enum Misdeed {
     BrokenPromise,
     /// It stopped in the middle.
     Stalled,
+}
+
+impl Misdeed {
+    pub(crate) fn counter(self) -> &'static str {
+        match self {
+            Self::Malformed => "misdeed_malformed",
+            Self::WrongBytes => "misdeed_wrong_bytes",
+            Self::Spam => "misdeed_spam",
+            Self::BrokenPromise => "misdeed_broken_promise",
+            Self::Stalled => "misdeed_stalled",
+        }
+    }
 }
 
 /// What a transport tells its node.
@@ -165,7 +215,7 @@ impl Host {
 
     /// The name of the transport instance that holds this handle.
     pub fn instance(&self) -> &str {
-        &self.mount
+        &self.mount.name
     }
 
     /// The time, from the node's clock.
@@ -200,7 +250,7 @@ impl Host {
     pub fn try_slot(&self, from: &Remote) -> Option<Slot> {
         let ticket = self.core.gate.try_ticket(from);
         if ticket.is_none() {
-            self.core.counters.count(&self.mount, "shed");
+            self.core.counters.count(&self.mount.name, "shed");
         }
         Some(Slot { ticket: ticket?, host: self.clone() })
     }
@@ -265,7 +315,7 @@ impl Host {
 
     /// Counts `n` events under this instance's name, for `status`.
     pub fn count(&self, what: &'static str, n: u64) {
-        self.core.counters.add(&self.mount, what, n);
+        self.core.counters.add(&self.mount.name, what, n);
     }
 
     /// Runs a task that the node tracks and cancels together with all others.
@@ -286,6 +336,6 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Host({} on {})", self.mount, self.core.me)
+        write!(f, "Host({} on {})", self.mount.name, self.core.me)
     }
 }

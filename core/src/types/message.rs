@@ -50,6 +50,11 @@ impl MessageId {
         Self(cid_of(RAW, &[&length, number, payload].concat()))
     }
 
+    /// The id that a CID stands for; whether there is such a message is another matter.
+    pub fn from_cid(cid: Cid) -> Self {
+        Self(cid)
+    }
+
     /// The id as a CID.
     pub fn cid(&self) -> &Cid {
         &self.0

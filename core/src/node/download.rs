@@ -1,0 +1,398 @@
+//! Fetching whole DAGs: as a stream that is not stored, and into the store.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_stream::try_stream;
+use cid::Cid;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesUnordered};
+use libp2p_identity::PeerId;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::host::Misdeed;
+use super::router::{Mounted, Router};
+use crate::limits::MAX_ROOTS;
+use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, WantDag, dag};
+
+/// Blocks one DAG may have.
+const MAX_DAG: usize = 1 << 20;
+/// Liars met before a fetch gives up.
+const MAX_LIARS: usize = 8;
+/// Bytes written to the store at once.
+const BATCH: usize = 8 << 20;
+/// Blocks asked for at once where a wire brings only single ones.
+const AT_ONCE: usize = 16;
+
+/// A block of a DAG as it landed: hashed and judged.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Received {
+    /// The block.
+    pub block: Block,
+    /// Who sent it, where the wire can name them.
+    pub from: Option<Remote>,
+}
+
+/// The blocks of a DAG, parents before children. Ends after the last, or with the error that stopped it.
+pub type Blocks = BoxStream<'static, Result<Received>>;
+
+/// How long a [`Get`] may take, and who to ask first.
+#[derive(Clone, Debug, Default)]
+pub struct GetOptions {
+    /// For the whole; default [`Limits::fetch_deadline`](crate::Limits::fetch_deadline).
+    pub deadline: Option<Duration>,
+    /// Without a new block; default [`Limits::fetch_idle`](crate::Limits::fetch_idle).
+    pub idle: Option<Duration>,
+    /// Peers that probably have it.
+    pub hints: Vec<PeerId>,
+}
+
+/// How far a [`Get`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Blocks that came.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a [`Get`] brought; nothing of what was there before is counted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Got {
+    /// Blocks that came.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub time: Duration,
+    /// Who sent how many bytes, sorted.
+    pub sources: Vec<(Remote, u64)>,
+}
+
+/// Fetches everything under a CID into the store. A future; dropping it cancels the transfer, and what came stays.
+#[must_use = "a future does nothing before it is awaited"]
+pub struct Get {
+    work: BoxFuture<'static, Result<Got>>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Get {
+    pub(super) fn begin(router: Result<Arc<Router>>, cid: Cid, options: GetOptions) -> Self {
+        let (tell, progress) = watch::channel(Progress::default());
+        let work = Box::pin(async move { Download::new(router?, cid, options, tell)?.run().await });
+        Self { work, progress }
+    }
+
+    /// How far it is, as it goes.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+}
+
+impl Future for Get {
+    type Output = Result<Got>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.work.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Get {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Get({:?})", *self.progress.borrow())
+    }
+}
+
+impl Router {
+    fn dag_fetchers(&self) -> impl Iterator<Item = usize> {
+        let in_one = |at: &usize| {
+            let caps = self.transports[*at].transport.capabilities();
+            caps.fetch.is_some_and(|fetch| fetch.dag_in_one_request)
+        };
+        self.fetch.iter().copied().filter(in_one)
+    }
+
+    /// Begins to fetch a DAG from the first transport that can.
+    pub(crate) async fn fetch_dag(self: &Arc<Self>, want: WantDag) -> Result<Blocks> {
+        if want.roots.len() > MAX_ROOTS {
+            let detail = format!("{} roots; at most {MAX_ROOTS} are allowed", want.roots.len());
+            return Err(Error::new(ErrorKind::TooLarge, "fetch_dag", detail));
+        }
+        want.roots.iter().try_for_each(CidPolicy::check)?;
+        let unsupported = "no transport of this node brings a DAG in one request";
+        let mut failed = Error::new(ErrorKind::Unsupported, "fetch_dag", unsupported);
+        for again in [false, true] {
+            if again && !self.dial_hints(&want.hints).await {
+                break;
+            }
+            for at in self.dag_fetchers() {
+                match self.ask_for_dag(at, &want).await {
+                    Ok(claims) => return Ok(self.receive(at, claims, want)),
+                    Err(error) => failed = error,
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    async fn ask_for_dag(&self, at: usize, want: &WantDag) -> Result<Claims> {
+        match self.transports[at].transport.fetch() {
+            Some(fetch) => fetch.dag(want).await,
+            None => Err(Error::new(ErrorKind::Unsupported, "fetch_dag", "it does not fetch")),
+        }
+    }
+
+    /// Checks block by block. Whoever lies is blamed, and the rest is asked of the others.
+    fn receive(self: &Arc<Self>, at: usize, mut claims: Claims, mut want: WantDag) -> Blocks {
+        let router = Arc::clone(self);
+        Box::pin(try_stream! {
+            let mut arriving = Arriving::new(&want);
+            loop {
+                let stopped = loop {
+                    let fetched = match claims.next().await {
+                        Some(Ok(fetched)) => fetched,
+                        Some(Err(error)) => break Some((error, None)),
+                        None => break None,
+                    };
+                    let (cid, from) = (*fetched.claim.cid(), fetched.from.clone());
+                    let Some(depth) = arriving.expect(&cid) else {
+                        if arriving.came.contains(&cid) {
+                            continue;
+                        }
+                        router.blame(&router.transports[at], from.as_ref(), Misdeed::Spam);
+                        break Some((unasked(&cid), from));
+                    };
+                    match router.check(&router.transports[at], fetched).await {
+                        Ok(block) => {
+                            arriving.take(&block, depth, &want)?;
+                            yield Received { block, from };
+                        }
+                        Err(error) => break Some((error, from)),
+                    }
+                };
+                match stopped {
+                    None if arriving.complete(&want) => return,
+                    None => Err(Error::new(ErrorKind::NotFound, "fetch_dag", "the provider ended before all had come"))?,
+                    Some((_, Some(liar))) if want.avoid.len() < MAX_LIARS => want.avoid.push(liar),
+                    Some((error, _)) => Err(error)?,
+                }
+                claims = router.ask_for_dag(at, &want).await?;
+            }
+        })
+    }
+}
+
+fn unasked(cid: &Cid) -> Error {
+    Error::new(ErrorKind::Integrity, "fetch_dag", format!("{cid} came, which nobody asked for"))
+}
+
+/// Which blocks of a DAG are still to come.
+struct Arriving {
+    expected: HashMap<Cid, u32>,
+    came: HashSet<Cid>,
+}
+
+impl Arriving {
+    fn new(want: &WantDag) -> Self {
+        Self { expected: want.roots.iter().map(|root| (*root, 0)).collect(), came: HashSet::new() }
+    }
+
+    /// How deep an expected block lies.
+    fn expect(&self, cid: &Cid) -> Option<u32> {
+        self.expected.get(cid).copied()
+    }
+
+    fn take(&mut self, block: &Block, depth: u32, want: &WantDag) -> Result<()> {
+        self.expected.remove(block.cid());
+        self.came.insert(*block.cid());
+        if depth < want.depth {
+            for link in dag::follow(block, want.follow)? {
+                if !self.came.contains(&link) && !want.have.contains(&link) {
+                    self.expected.entry(link).or_insert(depth + 1);
+                }
+            }
+        }
+        if self.expected.len() + self.came.len() > MAX_DAG {
+            return Err(Error::new(ErrorKind::TooLarge, "fetch_dag", format!("more than {MAX_DAG} blocks")));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is missing. What is under `have` never comes, and only the provider knows what that is.
+    fn complete(&self, want: &WantDag) -> bool {
+        self.expected.is_empty() || !want.have.is_empty()
+    }
+}
+
+/// One `get` at work.
+struct Download {
+    router: Arc<Router>,
+    root: Cid,
+    deadline: Duration,
+    idle: Duration,
+    hints: Vec<PeerId>,
+    tell: watch::Sender<Progress>,
+    sources: BTreeMap<Remote, u64>,
+    batch: Vec<Block>,
+    batch_bytes: usize,
+}
+
+impl Download {
+    fn new(
+        router: Arc<Router>,
+        root: Cid,
+        options: GetOptions,
+        tell: watch::Sender<Progress>,
+    ) -> Result<Self> {
+        CidPolicy::check(&root)?;
+        let limits = &router.core.limits;
+        Ok(Self {
+            deadline: options.deadline.unwrap_or(limits.fetch_deadline),
+            idle: options.idle.unwrap_or(limits.fetch_idle),
+            hints: options.hints,
+            router,
+            root,
+            tell,
+            sources: BTreeMap::new(),
+            batch: vec![],
+            batch_bytes: 0,
+        })
+    }
+
+    async fn run(mut self) -> Result<Got> {
+        let started = Instant::now();
+        let deadline = self.deadline;
+        let fetched = tokio::time::timeout(deadline, self.fetch_all()).await;
+        let flushed = self.flush().await;
+        let Progress { blocks, bytes } = *self.tell.borrow();
+        match fetched {
+            Ok(fetched) => fetched?,
+            Err(_) => {
+                let detail = format!(
+                    "{} did not come whole within {} s; {blocks} blocks of {bytes} bytes came and are kept",
+                    self.root,
+                    deadline.as_secs_f64()
+                );
+                return Err(
+                    Error::new(ErrorKind::Timeout, "get", detail).mend("ask again with a longer --deadline")
+                );
+            }
+        }
+        flushed?;
+        Ok(Got { blocks, bytes, time: started.elapsed(), sources: self.sources.into_iter().collect() })
+    }
+
+    async fn fetch_all(&mut self) -> Result<()> {
+        if self.router.dag_fetchers().next().is_none() {
+            return self.fetch_singly().await;
+        }
+        loop {
+            let missing = self.missing().await?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let before = self.tell.borrow().blocks;
+            let fetched = self.fetch_under(missing).await;
+            self.flush().await?;
+            if self.tell.borrow().blocks == before {
+                // Nothing new came, so asking again brings nothing new.
+                return fetched.and_then(|()| {
+                    Err(Error::new(ErrorKind::NotFound, "get", format!("{} did not come whole", self.root)))
+                });
+            }
+        }
+    }
+
+    /// The first blocks under the root that are not in the store; what is under them is not known yet.
+    async fn missing(&self) -> Result<Vec<Cid>> {
+        let store = &self.router.core.store;
+        let (mut seen, mut missing) = (HashSet::from([self.root]), Vec::new());
+        let mut queue = VecDeque::from([self.root]);
+        while let Some(cid) = queue.pop_front() {
+            CidPolicy::check(&cid)?;
+            if cid.codec() == RAW {
+                if !store.has(&cid).await? {
+                    missing.push(cid);
+                }
+            } else if let Some(block) = store.get(&cid).await? {
+                queue.extend(dag::links(&block)?.into_iter().filter(|link| seen.insert(*link)));
+            } else {
+                missing.push(cid);
+            }
+            if missing.len() == MAX_ROOTS || seen.len() > MAX_DAG {
+                break;
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn fetch_under(&mut self, roots: Vec<Cid>) -> Result<()> {
+        let mut want = WantDag::new(self.root, self.idle);
+        want.roots = roots;
+        want.hints = self.hints.clone();
+        let mut blocks = self.router.fetch_dag(want).await?;
+        while let Some(received) = blocks.next().await {
+            let Received { block, from } = received?;
+            self.count(&block, from);
+            self.batch_bytes += block.size();
+            self.batch.push(block);
+            if self.batch_bytes >= BATCH {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() { Ok(()) } else { self.router.put_blocks(&batch).await }
+    }
+
+    fn count(&mut self, block: &Block, from: Option<Remote>) {
+        let bytes = block.size() as u64;
+        self.tell.send_modify(|progress| {
+            progress.blocks += 1;
+            progress.bytes += bytes;
+        });
+        if let Some(from) = from {
+            *self.sources.entry(from).or_default() += bytes;
+        }
+    }
+
+    /// Block by block, where no wire brings more.
+    async fn fetch_singly(&mut self) -> Result<()> {
+        let (mut seen, mut queue) = (HashSet::from([self.root]), VecDeque::from([self.root]));
+        let mut asked = FuturesUnordered::new();
+        loop {
+            while asked.len() < AT_ONCE {
+                let Some(cid) = queue.pop_front() else { break };
+                let (router, hints, idle) = (Arc::clone(&self.router), self.hints.clone(), self.idle);
+                asked.push(async move { router.block(&cid, hints, idle).await });
+            }
+            let Some(landed) = asked.next().await else { return Ok(()) };
+            let (block, from) = landed?;
+            if from.is_some() {
+                self.count(&block, from);
+            }
+            queue.extend(dag::links(&block)?.into_iter().filter(|link| seen.insert(*link)));
+        }
+    }
+}
+
+impl fmt::Debug for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mount.name.fmt(f)
+    }
+}

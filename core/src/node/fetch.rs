@@ -1,0 +1,308 @@
+//! Fetching single blocks: one flight a block, whoever asks; liars are avoided and blamed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use cid::Cid;
+use libp2p_identity::PeerId;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::core::lock;
+use super::counters::NODE;
+use super::gate::guarded;
+use super::host::Misdeed;
+use super::router::{Mounted, Router};
+use crate::{Block, CidPolicy, Context, Error, ErrorKind, Fetched, Path, Remote, Result, Verdict, Want};
+
+/// A block and who sent it.
+pub(crate) type Landed = (Block, Option<Remote>);
+type Answer = watch::Receiver<Option<Result<Landed>>>;
+
+/// Lies of one block's providers before its search ends.
+const MAX_LIARS: usize = 8;
+/// Hinted peers dialled for one block.
+const MAX_DIALS: usize = 3;
+
+/// The blocks being fetched.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    flying: Mutex<HashMap<Cid, Weak<Flight>>>,
+    room: Semaphore,
+}
+
+/// A block being fetched, held by whoever waits for it. When the last of them goes, it ends.
+#[derive(Debug)]
+struct Flight {
+    answer: Answer,
+    _ends_it: DropGuard,
+}
+
+impl Flights {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { flying: Mutex::default(), room: Semaphore::new(max) }
+    }
+
+    /// The flight there is, or a new one and what it needs to begin.
+    fn join(
+        &self,
+        cid: &Cid,
+    ) -> (Arc<Flight>, Option<(watch::Sender<Option<Result<Landed>>>, CancellationToken)>) {
+        let mut flying = lock(&self.flying);
+        if let Some(flight) = flying.get(cid).and_then(Weak::upgrade) {
+            return (flight, None);
+        }
+        let (tell, answer) = watch::channel(None);
+        let end = CancellationToken::new();
+        let flight = Arc::new(Flight { answer, _ends_it: end.clone().drop_guard() });
+        flying.insert(*cid, Arc::downgrade(&flight));
+        (flight, Some((tell, end)))
+    }
+
+    /// Forgets a flight that ended, unless a new one took its place.
+    fn forget(&self, cid: &Cid, ended: &Weak<Flight>) {
+        let mut flying = lock(&self.flying);
+        if flying.get(cid).is_some_and(|flight| flight.ptr_eq(ended)) {
+            flying.remove(cid);
+        }
+    }
+}
+
+/// What went wrong on the way, so that the error can say which stage failed.
+#[derive(Default)]
+struct Failures(Vec<Error>);
+
+impl Router {
+    /// A block from the store, or fetched, checked, judged and stored.
+    pub(crate) async fn block(
+        self: &Arc<Self>,
+        cid: &Cid,
+        hints: Vec<PeerId>,
+        deadline: Duration,
+    ) -> Result<Landed> {
+        let (block, from) = self.fetch_unstored(cid, hints, deadline).await?;
+        if from.is_some() || !self.core.store.has(cid).await? {
+            self.put_blocks(std::slice::from_ref(&block)).await?;
+        }
+        Ok((block, from))
+    }
+
+    /// As [`block`](Self::block), but what was fetched is not stored.
+    pub(crate) async fn fetch_unstored(
+        self: &Arc<Self>,
+        cid: &Cid,
+        hints: Vec<PeerId>,
+        deadline: Duration,
+    ) -> Result<Landed> {
+        CidPolicy::check(cid)?;
+        match self.core.store.get(cid).await {
+            Ok(Some(block)) => return Ok((block, None)),
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Integrity => {
+                tracing::warn!(%error, %cid, "a stored block is damaged; it is fetched again");
+                self.core.counters.count(NODE, "damaged_block");
+                self.core.store.delete(cid).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        let landed = tokio::time::timeout(deadline, self.join_flight(cid, hints)).await;
+        landed.unwrap_or_else(|_| {
+            let detail = format!("{cid} did not come within {} s", deadline.as_secs_f64());
+            Err(Error::new(ErrorKind::Timeout, "fetch", detail))
+        })
+    }
+
+    /// Waits for the flight there is, or begins one. It goes on while anybody waits.
+    async fn join_flight(self: &Arc<Self>, cid: &Cid, hints: Vec<PeerId>) -> Result<Landed> {
+        let (flight, begin) = self.flights.join(cid);
+        if let Some((tell, end)) = begin {
+            let (router, cid, this) = (Arc::clone(self), *cid, Arc::downgrade(&flight));
+            self.core.tasks.spawn(async move {
+                let landed = tokio::select! {
+                    biased;
+                    landed = router.search(&cid, hints) => Some(landed),
+                    () = end.cancelled() => None,
+                };
+                router.flights.forget(&cid, &this);
+                tell.send_replace(landed);
+            });
+        }
+        let mut answer = flight.answer.clone();
+        let landed = answer.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
+        landed.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "fetch", "the node closed")))
+    }
+
+    async fn search(&self, cid: &Cid, hints: Vec<PeerId>) -> Result<Landed> {
+        let _room = self.flights.room.acquire().await;
+        let deadline = Instant::now() + self.core.limits.fetch_deadline;
+        let mut want = Want::new(*cid, self.core.limits.fetch_deadline);
+        want.hints = hints;
+        let mut failures = Failures::default();
+        for again in [false, true] {
+            if again && !self.dial_hints(&want.hints).await {
+                break;
+            }
+            for mounted in self.fetchers() {
+                if let Some(landed) = self.search_on(mounted, &mut want, deadline, &mut failures).await {
+                    return Ok(landed);
+                }
+            }
+        }
+        self.core.counters.count(NODE, "fetch_failed");
+        Err(failures.summary(cid))
+    }
+
+    /// Asks one transport until it delivers, has nobody left to ask, or lied too often.
+    async fn search_on(
+        &self,
+        mounted: &Mounted,
+        want: &mut Want,
+        deadline: Instant,
+        failures: &mut Failures,
+    ) -> Option<Landed> {
+        let fetch = mounted.transport.fetch()?;
+        while want.avoid.len() < MAX_LIARS {
+            want.timeout = deadline.checked_duration_since(Instant::now())?;
+            let fetched = match tokio::time::timeout_at(deadline, fetch.block(want)).await {
+                Ok(Ok(fetched)) if fetched.claim.cid() == &want.cid => fetched,
+                Ok(Ok(_)) => {
+                    failures.0.push(Error::new(ErrorKind::Integrity, "fetch", "another block came"));
+                    return None;
+                }
+                Ok(Err(error)) => {
+                    failures.0.push(error);
+                    return None;
+                }
+                Err(_) => {
+                    failures.0.push(Error::new(
+                        ErrorKind::Timeout,
+                        "fetch",
+                        "the transport kept no deadline",
+                    ));
+                    return None;
+                }
+            };
+            let from = fetched.from.clone();
+            match self.check(mounted, fetched).await {
+                Ok(block) => return Some((block, from)),
+                Err(error) => failures.0.push(error),
+            }
+            want.avoid.push(from?);
+        }
+        None
+    }
+
+    /// Hashes and judges what came; whoever sent wrong bytes is blamed.
+    pub(crate) async fn check(&self, mounted: &Mounted, fetched: Fetched) -> Result<Block> {
+        let from = fetched.from;
+        if fetched.claim.size() > self.core.limits.block_bytes {
+            self.blame(mounted, from.as_ref(), Misdeed::Spam);
+            let detail =
+                format!("{} bytes; the limit is {}", fetched.claim.size(), self.core.limits.block_bytes);
+            return Err(Error::new(ErrorKind::TooLarge, "fetch", detail).on(mounted.mount.name.to_string()));
+        }
+        let block = fetched.claim.check().inspect_err(|error| {
+            if error.kind() == ErrorKind::Integrity {
+                self.blame(mounted, from.as_ref(), Misdeed::WrongBytes);
+            }
+        })?;
+        self.judge_block(mounted, from.as_ref(), &block).await?;
+        Ok(block)
+    }
+
+    async fn judge_block(&self, mounted: &Mounted, from: Option<&Remote>, block: &Block) -> Result<()> {
+        let core = &self.core;
+        if core.validators.is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + core.limits.validation;
+        let context = Context {
+            path: Path::CatchUp,
+            from,
+            transport: Some(&mounted.mount.name),
+            store: &*core.store,
+            now: core.clock.now(),
+            deadline,
+        };
+        for validator in &core.validators {
+            let verdict = guarded(deadline, validator.block(&context, block)).await;
+            let cause = match verdict {
+                Ok(Verdict::Accept) => continue,
+                Ok(Verdict::Ignore(cause)) => cause,
+                Ok(Verdict::Reject(cause)) => {
+                    self.blame(mounted, from, Misdeed::Spam);
+                    cause
+                }
+                Ok(Verdict::Defer(_)) => "a block cannot be deferred".into(),
+                Err(cause) => {
+                    core.validator_failed(validator.as_ref(), &cause);
+                    cause
+                }
+            };
+            core.counters.count(NODE, "block_refused");
+            let detail = format!("{} was refused: {cause}", block.cid());
+            return Err(Error::new(ErrorKind::Rejected, "fetch", detail));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn blame(&self, mounted: &Mounted, from: Option<&Remote>, misdeed: Misdeed) {
+        match from {
+            Some(from) => self.core.report(&mounted.mount, from, misdeed),
+            None => self.core.counters.count(&mounted.mount.name, misdeed.counter()),
+        }
+    }
+
+    /// Dials hinted peers whose addresses are known and who are not connected; answers whether one more is.
+    pub(crate) async fn dial_hints(&self, hints: &[PeerId]) -> bool {
+        let mut more = false;
+        let strangers = hints.iter().filter(|peer| {
+            **peer != self.core.me
+                && !self.core.links.connected(&Remote::Peer(**peer))
+                && !self.core.book.addresses(peer).is_empty()
+        });
+        for peer in strangers.take(MAX_DIALS) {
+            more |= self.connect(&crate::PeerAddr::new(*peer, vec![])).await.is_ok();
+        }
+        more
+    }
+}
+
+impl Failures {
+    /// One error that says which stage failed: the one that came furthest.
+    fn summary(mut self, cid: &Cid) -> Error {
+        self.0.sort_by_key(|error| match error.kind() {
+            ErrorKind::Integrity => 0,
+            ErrorKind::Rejected | ErrorKind::TooLarge => 1,
+            ErrorKind::Timeout => 2,
+            ErrorKind::NotFound => 3,
+            ErrorKind::Unreachable => 4,
+            ErrorKind::NoPeers => 5,
+            _ => 6,
+        });
+        let tried: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        let Some(first) = self.0.into_iter().next() else {
+            let detail = format!("no transport of this node fetches, and {cid} is not in the store");
+            return Error::new(ErrorKind::NotFound, "fetch", detail)
+                .mend("name a transport under fetch in [node]");
+        };
+        let stage = match first.kind() {
+            ErrorKind::Integrity => "wrong bytes came",
+            ErrorKind::Timeout => "stalled",
+            ErrorKind::NotFound => "no provider",
+            ErrorKind::NoPeers => "nobody to ask",
+            ErrorKind::Unreachable => "no provider could be dialled",
+            _ => "failed",
+        };
+        let error = Error::new(first.kind(), "fetch", format!("{cid}: {stage} ({})", tried.join("; ")));
+        let error = match first.kind() {
+            ErrorKind::NoPeers => {
+                error.mend("connect to a peer first: `carrick connect ADDR`, or bootstrap in carrick.toml")
+            }
+            _ => error,
+        };
+        error.from_source(first)
+    }
+}

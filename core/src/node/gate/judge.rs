@@ -1,0 +1,354 @@
+//! Judging one message: author, clock, number, validators, what it waits for, and what follows from it.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, try_join_all};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::numbers::Number;
+use super::seen::Outcome;
+use super::turns::Turn;
+use super::waiting::{Place, Reach};
+use super::{Arrival, Ticket};
+use crate::node::core::Core;
+use crate::node::counters::NODE;
+use crate::node::events::{Event, Gap};
+use crate::node::host::Mount;
+use crate::{
+    Cause, Context, Keep, Message, MessageId, Need, Path, Remote, Result, TopicRules, Validator, Verdict,
+};
+
+/// A message being judged.
+pub(super) struct Job {
+    message: Message,
+    rules: TopicRules,
+    path: Path,
+    from: Option<Remote>,
+    mount: Option<Mount>,
+    ticket: Option<Ticket>,
+    turn: Option<Turn>,
+    place: Option<Place>,
+    reach: Reach,
+    /// Its author is proven and may speak.
+    proven: bool,
+    /// Its payload is at hand.
+    whole: bool,
+}
+
+impl Job {
+    pub(super) fn arrived(message: Message, arrival: Arrival, rules: TopicRules, turn: Option<Turn>) -> Self {
+        let whole = message.link().is_none();
+        Self {
+            message,
+            rules,
+            path: arrival.path,
+            from: arrival.from,
+            mount: arrival.mount,
+            ticket: arrival.ticket,
+            turn,
+            place: None,
+            reach: arrival.reach,
+            proven: rules.raw,
+            whole,
+        }
+    }
+
+    pub(super) fn own(message: Message, rules: TopicRules, turn: Option<Turn>, reach: Reach) -> Self {
+        Self {
+            message,
+            rules,
+            path: Path::Own,
+            from: None,
+            mount: None,
+            ticket: None,
+            turn,
+            place: None,
+            reach,
+            proven: false,
+            whole: true,
+        }
+    }
+
+    fn scope(&self) -> &str {
+        self.mount.as_ref().map_or(NODE, |mount| &mount.name)
+    }
+
+    fn context<'a>(&'a self, core: &'a Core, deadline: Instant) -> Context<'a> {
+        Context {
+            path: self.path,
+            from: self.from.as_ref(),
+            transport: self.mount.as_ref().map(|mount| &*mount.name),
+            store: &*core.store,
+            now: core.clock.now(),
+            deadline,
+        }
+    }
+}
+
+impl Core {
+    /// Judges a message in a task of the node.
+    pub(super) fn start(self: &Arc<Self>, job: Job, tell: watch::Sender<Option<Outcome>>) {
+        self.tasks.spawn(Arc::clone(self).judge(job, tell));
+    }
+
+    /// Boxed, because judging one message may begin to judge those it waits for.
+    fn judge(self: Arc<Self>, mut job: Job, tell: watch::Sender<Option<Outcome>>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let outcome = loop {
+                match self.verdict(&mut job).await {
+                    Verdict::Accept => break self.accept(&mut job, &tell).await,
+                    Verdict::Ignore(cause) => break Some(Outcome::Ignore(cause)),
+                    Verdict::Reject(cause) => break Some(Outcome::Reject(cause)),
+                    Verdict::Defer(needs) => {
+                        if let Err(cause) = self.meet(&mut job, needs).await {
+                            break Some(Outcome::Ignore(cause));
+                        }
+                    }
+                }
+            };
+            if let Some(outcome) = outcome {
+                self.refuse(&job, &outcome);
+                // Nobody may be waiting any more.
+                let _ = tell.send(Some(outcome));
+            }
+        })
+    }
+
+    /// What is thought of a message now, in the order of cost.
+    async fn verdict(&self, job: &mut Job) -> Verdict {
+        if !job.proven {
+            if let Some(verdict) = self.check_author(job) {
+                return verdict;
+            }
+            job.proven = true;
+        }
+        if !job.whole {
+            return Verdict::Defer(job.message.link().copied().map(Need::Block).into_iter().collect());
+        }
+        self.ask_validators(job).await
+    }
+
+    fn check_author(&self, job: &Job) -> Option<Verdict> {
+        let message = &job.message;
+        let author = message.author()?;
+        if job.path != Path::Own && !message.signature_holds(&self.network) {
+            return Some(Verdict::Reject("its signature does not hold".into()));
+        }
+        if job.path == Path::CatchUp {
+            return None;
+        }
+        // Nobody is blamed: at an epoch's edge an honest peer may still count the author in.
+        if !self.may_publish(author, message.topic()) {
+            return Some(Verdict::Ignore("its author may not publish there".into()));
+        }
+        let live = job.path == Path::Live && job.rules.time;
+        if live && message.time().abs_diff(self.clock.now()) > self.limits.clock_skew {
+            return Some(Verdict::Ignore("its clock is too far off".into()));
+        }
+        match self.gate.numbers.check(author, message) {
+            Number::Used if job.rules.numbers => Some(Verdict::Ignore("its number was used before".into())),
+            _ => None,
+        }
+    }
+
+    async fn ask_validators(&self, job: &Job) -> Verdict {
+        let deadline = Instant::now() + self.limits.validation;
+        let context = job.context(self, deadline);
+        for validator in &self.validators {
+            match guarded(deadline, validator.message(&context, &job.message)).await {
+                Ok(Verdict::Accept) => {}
+                Ok(verdict) => return verdict,
+                Err(cause) => {
+                    self.validator_failed(validator.as_ref(), &cause);
+                    return Verdict::Ignore(cause);
+                }
+            }
+        }
+        Verdict::Accept
+    }
+
+    /// Fetches what a message waits for, out of the gate's way: its slot and its turn are given up.
+    async fn meet(self: &Arc<Self>, job: &mut Job, needs: Vec<Need>) -> Result<(), Cause> {
+        job.turn = None;
+        job.ticket = None;
+        if job.place.is_none() {
+            self.counters.count(job.scope(), "deferred");
+            let place = self.gate.room.enter(&job.message, &self.limits);
+            job.place = Some(
+                place.ok_or_else(|| self.out_of_reach("waiting_room_full", "the waiting room is full"))?,
+            );
+        }
+        let met = try_join_all(needs.iter().map(|need| self.meet_one(job, need)));
+        match tokio::time::timeout_at(job.reach.until, met).await {
+            Ok(met) => met?,
+            Err(_) => {
+                return Err(self.out_of_reach("defer_expired", "what it waits for did not come in time"));
+            }
+        };
+        if let (false, Some(link)) = (job.whole, job.message.link()) {
+            let payload = self.store.get(link).await.ok().flatten();
+            let payload = payload.ok_or(Cause::Borrowed("its payload could not be read back"))?;
+            job.message = job.message.clone().with_linked(payload);
+            job.whole = true;
+        }
+        Ok(())
+    }
+
+    async fn meet_one(self: &Arc<Self>, job: &Job, need: &Need) -> Result<(), Cause> {
+        let unreachable = || self.out_of_reach("defer_out_of_reach", "what it waits for is out of reach");
+        let reach = job.reach.further().ok_or_else(unreachable)?;
+        let hints = [job.from.as_ref().and_then(Remote::peer), job.message.author()];
+        let hints: Vec<_> = hints.into_iter().flatten().copied().collect();
+        let router = self.router().ok_or(Cause::Borrowed("the node is closing"))?;
+        let left = reach.until.saturating_duration_since(Instant::now());
+        match need {
+            Need::Block(cid) => {
+                router.block(cid, hints, left).await.map_err(|_| unreachable())?;
+                Ok(())
+            }
+            Need::Message(cid) => {
+                let topic = job.message.topic();
+                let kept = job.rules.keep == Keep::Everything && self.store.has(cid).await.unwrap_or(false);
+                if kept || self.gate.accepted(&MessageId::from_cid(*cid)) {
+                    return Ok(());
+                }
+                let (block, from) =
+                    router.fetch_unstored(cid, hints, left).await.map_err(|_| unreachable())?;
+                match self.admit(topic, block.into_bytes(), from, Some(reach)).await {
+                    Verdict::Accept => Ok(()),
+                    _ => Err("a message it follows was refused".into()),
+                }
+            }
+        }
+    }
+
+    fn out_of_reach(&self, counter: &'static str, cause: &'static str) -> Cause {
+        self.counters.count(NODE, counter);
+        cause.into()
+    }
+
+    /// Accepts a message in its turn; `None` when everything was told already.
+    async fn accept(
+        self: &Arc<Self>,
+        job: &mut Job,
+        tell: &watch::Sender<Option<Outcome>>,
+    ) -> Option<Outcome> {
+        let message = job.message.clone();
+        let turn = match (job.turn.take(), message.author()) {
+            (None, Some(author)) => Some(self.gate.turns.take(*author, message.topic())),
+            (turn, _) => turn,
+        };
+        if let Some(turn) = &turn {
+            turn.come().await;
+        }
+        if let Err(outcome) = self.take_in(job, &message).await {
+            return Some(outcome);
+        }
+        let bits = if job.path == Path::CatchUp { 0 } else { self.broadcast_bits() };
+        let accepted = Outcome::Accept(message.clone());
+        let ours = self.gate.seen.settle(*message.id(), &accepted, true, bits);
+        self.counters.count(job.scope(), "accepted");
+        self.mark_number(&message, job.rules);
+        if job.path != Path::Own {
+            self.subscriptions.hand_out(self, &message);
+            self.relay(&message, ours);
+        }
+        let _ = tell.send(Some(accepted));
+        drop(turn);
+        None
+    }
+
+    /// Number, store, and what the validators do with an accepted message.
+    async fn take_in(&self, job: &Job, message: &Message) -> Result<(), Outcome> {
+        if let Some(author) = message.author() {
+            match self.gate.numbers.check(author, message) {
+                Number::Fresh => {}
+                Number::Used if !job.rules.numbers => {}
+                Number::Used => return Err(Outcome::Ignore("its number was used before".into())),
+                Number::Equivocation(first) => {
+                    self.counters.count(NODE, "equivocation");
+                    self.events.tell(&Event::Equivocation { first, second: message.clone() });
+                    if job.rules.numbers {
+                        return Err(Outcome::Ignore("its author used the number for another message".into()));
+                    }
+                }
+            }
+        }
+        if job.rules.keep == Keep::Everything {
+            if let Err(error) = self.store.put(&[message.to_block()]).await {
+                tracing::warn!(%error, "a message could not be kept");
+                self.counters.count(NODE, "store_failed");
+                return Err(Outcome::Ignore("it could not be stored".into()));
+            }
+        }
+        let deadline = Instant::now() + self.limits.validation;
+        let context = job.context(self, deadline);
+        for validator in &self.validators {
+            let taken = guarded(deadline, validator.accepted(&context, message)).await;
+            let cause = match taken {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => Cause::Owned(format!("a validator could not take it: {error}")),
+                Err(cause) => cause,
+            };
+            self.validator_failed(validator.as_ref(), &cause);
+            return Err(Outcome::Ignore(cause));
+        }
+        Ok(())
+    }
+
+    fn mark_number(&self, message: &Message, rules: TopicRules) {
+        let Some(author) = message.author() else { return };
+        let missing = self.gate.numbers.mark(*author, message);
+        self.unsaved.notify_one();
+        let missing = missing.map(MessageId::from_cid).filter(|parent| !self.gate.accepted(parent));
+        if let Some(parent) = missing.filter(|_| rules.numbers && *author != self.me) {
+            self.tell_gap(Gap {
+                topic: Some(message.topic().clone()),
+                author: Some(*author),
+                last: Some(parent),
+                missed: None,
+            });
+        }
+    }
+
+    fn refuse(&self, job: &Job, outcome: &Outcome) {
+        let (what, cause) = match outcome {
+            Outcome::Accept(_) => return,
+            Outcome::Ignore(cause) => ("ignored", cause),
+            Outcome::Reject(cause) => ("rejected", cause),
+        };
+        tracing::debug!(id = %job.message.id(), from = ?job.from, %cause, what);
+        self.counters.count(job.scope(), what);
+        self.gate.seen.settle(*job.message.id(), outcome, job.proven, 0);
+        let author_alone = job.mount.as_ref().is_some_and(|mount| !mount.relays_after_verdict());
+        if let (Outcome::Reject(_), true, true, Some(author)) =
+            (outcome, job.proven, author_alone, job.message.author())
+        {
+            let author = Remote::Peer(*author);
+            if self.reputation.refused(&author) {
+                self.banned(&author);
+            }
+        }
+    }
+
+    pub(in crate::node) fn validator_failed(&self, validator: &dyn Validator, cause: &Cause) {
+        tracing::error!(?validator, %cause, "a validator failed; what it judged is ignored");
+        self.counters.count(NODE, "validator_failed");
+    }
+}
+
+/// Runs a validator within its budget; a panic stays inside.
+pub(in crate::node) async fn guarded<T>(
+    deadline: Instant,
+    work: impl Future<Output = T>,
+) -> Result<T, Cause> {
+    match tokio::time::timeout_at(deadline, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err("a validator panicked".into()),
+        Err(_) => Err("a validator took too long".into()),
+    }
+}

@@ -1,0 +1,347 @@
+//! The gate: every message passes it before it is stored, relayed or handed out.
+//!
+//! It runs as tasks of the node that callers watch, so that dropping the future of a delivery cancels nothing. The cheap
+//! stages (size, seen, decode, network, topic) run where the message arrives and take its author's turn; signature,
+//! membership, clock, number and validators run concurrently after that; what is accepted is handed out when its turn
+//! comes.
+
+mod judge;
+mod numbers;
+mod seen;
+mod turns;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use self::judge::Job;
+pub(in crate::node) use self::judge::guarded;
+pub(crate) use self::numbers::{Numbers, PREFIX as NUMBERS_PREFIX};
+use self::seen::{Known, Outcome, Seen};
+use self::turns::Turns;
+use self::waiting::{Reach, WaitingRoom};
+use super::core::Core;
+use super::counters::NODE;
+use super::host::{Inbound, Mount, Relay};
+use crate::{Cause, Limits, Message, MessageId, Misdeed, Path, Remote, Topic, TopicRules, Verdict};
+
+/// Remotes for which room is kept count of; those without a message in the gate go first.
+const MAX_REMOTES: usize = 4_096;
+
+/// Room in the gate, and what is known of messages.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    total: Arc<Semaphore>,
+    per_remote: usize,
+    remotes: Mutex<BTreeMap<Remote, Arc<Semaphore>>>,
+    seen: Seen,
+    turns: Arc<Turns>,
+    room: Arc<WaitingRoom>,
+    pub(crate) numbers: Numbers,
+}
+
+/// Room for one message. Dropping it gives the room back.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    _remote: OwnedSemaphorePermit,
+    _total: OwnedSemaphorePermit,
+}
+
+/// A message on its way into the gate.
+pub(super) struct Arrival {
+    pub(super) topic: Topic,
+    pub(super) bytes: Bytes,
+    pub(super) wire_id: Option<Bytes>,
+    pub(super) path: Path,
+    pub(super) from: Option<Remote>,
+    pub(super) mount: Option<Mount>,
+    ticket: Option<Ticket>,
+    reach: Reach,
+}
+
+/// What becomes of an arrival at once.
+enum Entered {
+    Known(Relay),
+    Judged(MessageId, watch::Receiver<Option<Outcome>>),
+}
+
+impl Gate {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            total: Arc::new(Semaphore::new(limits.gate_total)),
+            per_remote: limits.gate_per_remote,
+            remotes: Mutex::default(),
+            seen: Seen::new(limits.seen, limits.seen_ttl),
+            turns: Arc::default(),
+            room: Arc::default(),
+            numbers: Numbers::new(limits.authors),
+        }
+    }
+
+    /// Waits for room.
+    pub(crate) async fn ticket(&self, from: &Remote) -> Ticket {
+        loop {
+            let of_remote = Arc::clone(&self.of_remote(from)).acquire_owned().await;
+            let total = Arc::clone(&self.total).acquire_owned().await;
+            // Neither semaphore is ever closed.
+            if let (Ok(of_remote), Ok(total)) = (of_remote, total) {
+                return Ticket { _remote: of_remote, _total: total };
+            }
+        }
+    }
+
+    /// Room if there is some now.
+    pub(crate) fn try_ticket(&self, from: &Remote) -> Option<Ticket> {
+        let of_remote = self.of_remote(from).try_acquire_owned().ok()?;
+        let total = Arc::clone(&self.total).try_acquire_owned().ok()?;
+        Some(Ticket { _remote: of_remote, _total: total })
+    }
+
+    fn of_remote(&self, from: &Remote) -> Arc<Semaphore> {
+        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_remote) = remotes.get(from) {
+            return Arc::clone(of_remote);
+        }
+        if remotes.len() >= MAX_REMOTES {
+            remotes.retain(|_, of_remote| Arc::strong_count(of_remote) > 1);
+        }
+        let of_remote = Arc::new(Semaphore::new(self.per_remote));
+        remotes.insert(from.clone(), Arc::clone(&of_remote));
+        of_remote
+    }
+
+    /// Whether a message was accepted lately.
+    pub(crate) fn accepted(&self, id: &MessageId) -> bool {
+        self.seen.accepted(id)
+    }
+}
+
+impl Core {
+    /// Takes a message from a transport. The cheap stages run before this returns, so that calls in the order of arrival
+    /// keep it; the future only waits for the answer.
+    pub(crate) fn deliver(
+        self: Arc<Self>,
+        mount: Mount,
+        ticket: Ticket,
+        inbound: Inbound,
+    ) -> impl Future<Output = Relay> + Send + 'static {
+        let entered = self.enter(Arrival {
+            topic: inbound.topic,
+            bytes: inbound.bytes,
+            wire_id: inbound.wire_id,
+            path: Path::Live,
+            from: Some(inbound.from.clone()),
+            mount: Some(mount.clone()),
+            ticket: Some(ticket),
+            reach: Reach::full(&self.limits),
+        });
+        async move {
+            match entered {
+                Entered::Known(relay) => relay,
+                Entered::Judged(id, answer) => {
+                    let waiter = Waiter { core: self, id, mount, answer, done: false };
+                    waiter.relay(&inbound.from).await
+                }
+            }
+        }
+    }
+
+    /// Takes a message as catch-up and waits for what becomes of it.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        topic: &Topic,
+        bytes: Bytes,
+        from: Option<Remote>,
+        reach: Option<Reach>,
+    ) -> Verdict {
+        let ticket = match &from {
+            Some(from) => Some(self.gate.ticket(from).await),
+            None => None,
+        };
+        let entered = self.enter(Arrival {
+            topic: topic.clone(),
+            bytes,
+            wire_id: None,
+            path: Path::CatchUp,
+            from,
+            mount: None,
+            ticket,
+            reach: reach.unwrap_or_else(|| Reach::full(&self.limits)),
+        });
+        match entered {
+            Entered::Known(Relay::Reject) => Verdict::Reject("it is malformed or was rejected before".into()),
+            Entered::Known(Relay::Ignore) => Verdict::Ignore("its sender is not listened to".into()),
+            Entered::Known(_) => Verdict::Accept,
+            Entered::Judged(_, answer) => wait(answer).await.into(),
+        }
+    }
+
+    /// Judges a message of our own, which is signed already.
+    pub(crate) async fn judge_own(self: &Arc<Self>, message: Message, rules: TopicRules) -> Verdict {
+        let id = *message.id();
+        let answer = match self.gate.seen.begin(id, None) {
+            Known::New(tell, answer) => {
+                let turn = message.author().map(|author| self.gate.turns.take(*author, message.topic()));
+                let job = Job::own(message, rules, turn, Reach::full(&self.limits));
+                self.start(job, tell);
+                answer
+            }
+            Known::Judged(answer) => answer,
+            Known::Accepted { .. } => return Verdict::Accept,
+            Known::Rejected => return Verdict::Reject("it was rejected before".into()),
+        };
+        wait(answer).await.into()
+    }
+
+    /// The cheap stages.
+    fn enter(self: &Arc<Self>, arrival: Arrival) -> Entered {
+        let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
+        let Some(rules) = self.topics.rules(&arrival.topic, arrival.path) else {
+            self.counters.count(scope, "unjoined");
+            return Entered::Known(Relay::Ignore);
+        };
+        if arrival.from.as_ref().is_some_and(|from| !self.reputation.relays(from)) {
+            self.counters.count(scope, "quiet");
+            return Entered::Known(Relay::Ignore);
+        }
+        if arrival.bytes.len() > self.limits.envelope_bytes() {
+            self.blame(&arrival, "oversized");
+            return Entered::Known(Relay::Reject);
+        }
+        let id = if rules.raw {
+            MessageId::of_raw(arrival.wire_id.as_deref(), &arrival.bytes)
+        } else {
+            MessageId::of(&arrival.bytes)
+        };
+        match self.gate.seen.begin(id, arrival.mount.as_ref()) {
+            Known::Judged(answer) => Entered::Judged(id, answer),
+            Known::Accepted { first } => {
+                self.counters.count(scope, "duplicate");
+                Entered::Known(if first && arrival.path == Path::Live {
+                    Relay::Accept
+                } else {
+                    Relay::Duplicate
+                })
+            }
+            Known::Rejected => {
+                self.blame(&arrival, "rejected_again");
+                Entered::Known(Relay::Reject)
+            }
+            Known::New(tell, answer) => self.enter_new(id, arrival, rules, tell, answer),
+        }
+    }
+
+    fn enter_new(
+        self: &Arc<Self>,
+        id: MessageId,
+        arrival: Arrival,
+        rules: TopicRules,
+        tell: watch::Sender<Option<Outcome>>,
+        answer: watch::Receiver<Option<Outcome>>,
+    ) -> Entered {
+        let decoded = if rules.raw {
+            Ok(Message::raw(id, arrival.topic.clone(), arrival.bytes.clone(), self.clock.now()))
+        } else {
+            Message::decode(id, arrival.bytes.clone(), &self.network, self.limits.payload_bytes)
+        };
+        let message = match decoded {
+            Ok(message) if *message.topic() == arrival.topic => message,
+            Ok(_) => {
+                return self.refuse_rubbish(
+                    id,
+                    &arrival,
+                    &tell,
+                    "it came on another topic than it names".into(),
+                );
+            }
+            Err(malformed) => return self.refuse_rubbish(id, &arrival, &tell, malformed),
+        };
+        let turn = message.author().map(|author| self.gate.turns.take(*author, message.topic()));
+        self.start(Job::arrived(message, arrival, rules, turn), tell);
+        Entered::Judged(id, answer)
+    }
+
+    fn refuse_rubbish(
+        &self,
+        id: MessageId,
+        arrival: &Arrival,
+        tell: &watch::Sender<Option<Outcome>>,
+        cause: Cause,
+    ) -> Entered {
+        tracing::debug!(%id, from = ?arrival.from, %cause, "malformed message");
+        self.gate.seen.rubbish(id);
+        self.blame(arrival, "malformed");
+        // Nobody may be waiting yet.
+        let _ = tell.send(Some(Outcome::Reject(cause)));
+        Entered::Known(Relay::Reject)
+    }
+
+    /// Whoever handed us what is no message at all did not check it.
+    fn blame(&self, arrival: &Arrival, what: &'static str) {
+        let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
+        self.counters.count(scope, what);
+        if let Some(from) = &arrival.from {
+            if self.reputation.blame(from, Misdeed::Malformed) {
+                self.banned(from);
+            }
+        }
+    }
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Accept(_) => Self::Accept,
+            Outcome::Ignore(cause) => Self::Ignore(cause),
+            Outcome::Reject(cause) => Self::Reject(cause),
+        }
+    }
+}
+
+/// Waits for an outcome that a task of the node will tell.
+async fn wait(mut answer: watch::Receiver<Option<Outcome>>) -> Outcome {
+    let told = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+    told.unwrap_or(Outcome::Ignore(Cause::Borrowed("the node closed")))
+}
+
+/// A delivery that waits for its verdict. When it is dropped the node relays in its place.
+struct Waiter {
+    core: Arc<Core>,
+    id: MessageId,
+    mount: Mount,
+    answer: watch::Receiver<Option<Outcome>>,
+    done: bool,
+}
+
+impl Waiter {
+    async fn relay(mut self, from: &Remote) -> Relay {
+        let Ok(outcome) = tokio::time::timeout(self.mount.hold(), wait(self.answer.clone())).await else {
+            self.core.counters.count(&self.mount.name, "late_verdict");
+            return Relay::Ignore;
+        };
+        self.done = true;
+        match outcome {
+            Outcome::Accept(_) if self.core.gate.seen.claim(&self.id, &self.mount) => Relay::Accept,
+            Outcome::Accept(_) => Relay::Duplicate,
+            Outcome::Ignore(_) => Relay::Ignore,
+            Outcome::Reject(_) => {
+                self.core.refused(from, &self.mount);
+                Relay::Reject
+            }
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if !self.done && self.core.gate.seen.abandon(&self.id, &self.mount) {
+            if let Some(Outcome::Accept(message)) = &*self.answer.borrow() {
+                self.core.relay(message, self.mount.bit());
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The numbers authors used, topic by topic: a guard against replays that are older than the list of seen ids.
+//!
+//! Of each author and topic the highest accepted number is kept and which of the 1,023 below it were used, as in the
+//! anti-replay window of IPsec (RFC 4303, section 3.4.3). Anything lower counts as used. It is saved after a message was
+//! accepted, so a crash may let a message come again but never lose one.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use cid::Cid;
+use libp2p_identity::PeerId;
+use lru::LruCache;
+
+use crate::{Message, Topic};
+
+const WORDS: usize = 16;
+const WINDOW: u64 = 64 * WORDS as u64;
+/// Where the windows are saved in the store's metadata.
+pub(crate) const PREFIX: &str = "numbers/";
+/// Accepted messages kept to prove an equivocation with.
+const RECENT: usize = 1_024;
+const RECENT_BYTES: usize = 8 << 20;
+
+type Key = (PeerId, Topic);
+
+#[derive(Debug)]
+pub(crate) struct Numbers(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    windows: LruCache<Key, Window>,
+    /// What must be saved; `None` was pushed out and is deleted.
+    dirty: BTreeMap<String, Option<Bytes>>,
+    recent: Recent,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    highest: u64,
+    /// Bit `n` says that `highest - n` was used.
+    used: [u64; WORDS],
+    last: Cid,
+}
+
+/// What the numbers say of a message.
+#[derive(Debug)]
+pub(crate) enum Number {
+    /// Its author never used it.
+    Fresh,
+    /// It was used, or is too old to tell.
+    Used,
+    /// Another message with the same number was accepted: here it is.
+    Equivocation(Message),
+}
+
+impl Window {
+    fn used(&self, number: u64) -> bool {
+        if number > self.highest {
+            return false;
+        }
+        let below = self.highest - number;
+        below >= WINDOW || self.used[(below / 64) as usize] >> (below % 64) & 1 == 1
+    }
+
+    fn mark(&mut self, number: u64) {
+        if number > self.highest {
+            self.shift(number - self.highest);
+            self.highest = number;
+        }
+        let below = self.highest - number;
+        if below < WINDOW {
+            self.used[(below / 64) as usize] |= 1 << (below % 64);
+        }
+    }
+
+    fn shift(&mut self, by: u64) {
+        let (words, bits) = ((by / 64).min(WORDS as u64) as usize, by % 64);
+        for at in (0..WORDS).rev() {
+            let low = at.checked_sub(words).map_or(0, |from| self.used[from]);
+            let carry = at.checked_sub(words + 1).map_or(0, |from| self.used[from]);
+            self.used[at] = if bits == 0 { low } else { low << bits | carry >> (64 - bits) };
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut out = self.highest.to_be_bytes().to_vec();
+        out.extend(self.used.iter().flat_map(|word| word.to_be_bytes()));
+        out.extend(self.last.to_bytes());
+        out.into()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (highest, rest) = bytes.split_first_chunk()?;
+        let (words, last) = rest.split_at_checked(WORDS * 8)?;
+        let mut used = [0; WORDS];
+        for (word, bytes) in used.iter_mut().zip(words.chunks_exact(8)) {
+            *word = u64::from_be_bytes(bytes.try_into().ok()?);
+        }
+        Some(Self { highest: u64::from_be_bytes(*highest), used, last: Cid::try_from(last).ok()? })
+    }
+}
+
+/// The last accepted messages, by author, topic and number.
+#[derive(Debug, Default)]
+struct Recent {
+    by_number: HashMap<(PeerId, Topic, u64), Message>,
+    order: VecDeque<(PeerId, Topic, u64)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn keep(&mut self, key: (PeerId, Topic, u64), message: &Message) {
+        self.bytes += message.encoded().len();
+        if let Some(old) = self.by_number.insert(key.clone(), message.clone()) {
+            self.bytes -= old.encoded().len();
+            return;
+        }
+        self.order.push_back(key);
+        while self.order.len() > RECENT || self.bytes > RECENT_BYTES {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some(message) = self.by_number.remove(&oldest) {
+                self.bytes -= message.encoded().len();
+            }
+        }
+    }
+}
+
+impl Numbers {
+    pub(crate) fn new(authors: usize) -> Self {
+        let authors = NonZeroUsize::new(authors).unwrap_or(NonZeroUsize::MIN);
+        let windows = LruCache::new(authors);
+        Self(Mutex::new(State { windows, dirty: BTreeMap::new(), recent: Recent::default() }))
+    }
+
+    /// Takes back what [`take_dirty`](Self::take_dirty) saved in an earlier life. A damaged entry is left out.
+    pub(crate) fn restore(&self, key: &str, value: &[u8]) {
+        let Some((author, topic)) = key.strip_prefix(PREFIX).and_then(|key| key.split_once('/')) else {
+            return;
+        };
+        if let (Ok(author), Ok(topic), Some(window)) =
+            (author.parse(), Topic::from_wire(topic), Window::decode(value))
+        {
+            self.lock().windows.put((author, topic), window);
+        }
+    }
+
+    /// Judges a message's number.
+    pub(crate) fn check(&self, author: &PeerId, message: &Message) -> Number {
+        let state = self.lock();
+        let number = (*author, message.topic().clone(), message.seqno());
+        if let Some(other) = state.recent.by_number.get(&number) {
+            return if other.id() == message.id() {
+                Number::Used
+            } else {
+                Number::Equivocation(other.clone())
+            };
+        }
+        let key = (number.0, number.1);
+        match state.windows.peek(&key) {
+            Some(window) if window.used(message.seqno()) => Number::Used,
+            _ => Number::Fresh,
+        }
+    }
+
+    /// Marks an accepted message's number as used. Answers the parent that it follows and that was not the last one
+    /// seen, if there is one: a sign of a gap.
+    pub(crate) fn mark(&self, author: PeerId, message: &Message) -> Option<Cid> {
+        let mut state = self.lock();
+        let key = (author, message.topic().clone());
+        state.recent.keep((author, key.1.clone(), message.seqno()), message);
+        let fresh = Window { highest: message.seqno(), used: [0; WORDS], last: *message.id().cid() };
+        let known = state.windows.contains(&key);
+        if !known && state.windows.len() == state.windows.cap().get() {
+            if let Some((pushed_out, _)) = state.windows.pop_lru() {
+                state.dirty.insert(name(&pushed_out), None);
+            }
+        }
+        let window = state.windows.get_or_insert_mut(key.clone(), || fresh);
+        let before = window.last;
+        if message.seqno() >= window.highest {
+            window.last = *message.id().cid();
+        }
+        window.mark(message.seqno());
+        let saved = window.encode();
+        state.dirty.insert(name(&key), Some(saved));
+        message.parents().iter().find(|parent| known && **parent != before).copied()
+    }
+
+    /// The author's last message and highest number on a topic.
+    pub(crate) fn last(&self, author: PeerId, topic: &Topic) -> Option<(Cid, u64)> {
+        self.lock().windows.peek(&(author, topic.clone())).map(|window| (window.last, window.highest))
+    }
+
+    /// What must be saved, once.
+    pub(crate) fn take_dirty(&self) -> Vec<(String, Option<Bytes>)> {
+        std::mem::take(&mut self.lock().dirty).into_iter().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name((author, topic): &Key) -> String {
+    format!("{PREFIX}{author}/{topic}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(highest: u64) -> Window {
+        Window { highest, used: [0; WORDS], last: crate::cid_of(crate::DAG_CBOR, b"x") }
+    }
+
+    #[test]
+    fn each_number_is_used_once_within_the_window() {
+        let mut window = window(5_000);
+        window.mark(5_000);
+        for number in [4_999, 5_001, 4_100, 6_023, 5_500] {
+            assert!(!window.used(number), "{number} is fresh");
+            window.mark(number);
+            assert!(window.used(number), "{number} is used");
+        }
+        assert!(window.used(5_000) && window.used(4_999), "what lies below the window counts as used");
+        assert!(!window.used(5_501) && !window.used(6_022));
+        window.mark(u64::MAX);
+        assert!(window.used(6_022) && !window.used(u64::MAX - 1));
+    }
+
+    #[test]
+    fn a_saved_window_is_the_same() {
+        let mut before = window(7);
+        before.mark(7);
+        before.mark(3);
+        let after = Window::decode(&before.encode()).expect("decodes");
+        assert!((0..9).all(|n| before.used(n) == after.used(n)) && before.last == after.last);
+        assert!(Window::decode(&before.encode()[..20]).is_none());
+    }
+}

@@ -1,0 +1,175 @@
+//! Deduplication: once over all transports.
+//!
+//! Three lists: messages being judged now, messages with a verdict, and bytes that proved to be no message. The last is
+//! a list of its own, so that a flood of rubbish cannot push verdicts out. Accept and Reject are remembered, Ignore is
+//! not: the message may come again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::node::host::Mount;
+use crate::{Cause, Message, MessageId};
+
+/// What the gate makes of a message in the end.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Accept(Message),
+    Ignore(Cause),
+    Reject(Cause),
+}
+
+/// What is known of an id.
+pub(super) enum Known {
+    /// Nothing: the caller judges it and must [`settle`](Seen::settle) it.
+    New(watch::Sender<Option<Outcome>>, watch::Receiver<Option<Outcome>>),
+    /// Somebody else judges it; the answer will be here.
+    Judged(watch::Receiver<Option<Outcome>>),
+    /// It was accepted; whether this transport is told so for the first time.
+    Accepted { first: bool },
+    /// It was rejected.
+    Rejected,
+}
+
+#[derive(Debug)]
+pub(super) struct Seen {
+    state: Mutex<State>,
+    ttl: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    judging: HashMap<MessageId, Judging>,
+    settled: LruCache<MessageId, Settled>,
+    rubbish: LruCache<MessageId, Instant>,
+}
+
+#[derive(Debug)]
+struct Judging {
+    answer: watch::Receiver<Option<Outcome>>,
+    /// How many deliveries of each transport instance wait for the answer.
+    waiting: BTreeMap<u8, u32>,
+}
+
+#[derive(Debug)]
+struct Settled {
+    at: Instant,
+    accepted: bool,
+    /// The transport instances on which it was relayed, a bit each.
+    relayed: u64,
+}
+
+impl Seen {
+    pub(super) fn new(capacity: usize, ttl: Duration) -> Self {
+        let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
+        let state = State {
+            judging: HashMap::new(),
+            settled: LruCache::new(capacity),
+            rubbish: LruCache::new(capacity),
+        };
+        Self { state: Mutex::new(state), ttl }
+    }
+
+    /// Looks an id up for a delivery over `mount`, or for ourselves, and begins to judge it when it is new.
+    pub(super) fn begin(&self, id: MessageId, mount: Option<&Mount>) -> Known {
+        let mut state = self.lock();
+        if let Some(judging) = state.judging.get_mut(&id) {
+            if let Some(mount) = mount {
+                *judging.waiting.entry(mount.index).or_default() += 1;
+            }
+            return Known::Judged(judging.answer.clone());
+        }
+        if state.rubbish.get(&id).is_some_and(|at| at.elapsed() < self.ttl) {
+            return Known::Rejected;
+        }
+        match state.settled.get_mut(&id) {
+            Some(settled) if settled.at.elapsed() < self.ttl && settled.accepted => {
+                let bit = mount.map_or(0, Mount::bit);
+                let first = bit != 0 && settled.relayed & bit == 0;
+                settled.relayed |= bit;
+                return Known::Accepted { first };
+            }
+            Some(settled) if settled.at.elapsed() < self.ttl => return Known::Rejected,
+            _ => {}
+        }
+        let (tell, answer) = watch::channel(None);
+        let waiting = mount.map(|mount| (mount.index, 1)).into_iter().collect();
+        state.judging.insert(id, Judging { answer: answer.clone(), waiting });
+        Known::New(tell, answer)
+    }
+
+    /// Whether a message was accepted, here and lately.
+    pub(super) fn accepted(&self, id: &MessageId) -> bool {
+        let state = self.lock();
+        state.settled.peek(id).is_some_and(|settled| settled.accepted)
+    }
+
+    /// Ends the judging of a message. Answers the transports of `relay` (a bit each) on which nobody waits to relay it: the
+    /// node must do so itself.
+    pub(super) fn settle(&self, id: MessageId, outcome: &Outcome, verified: bool, relay: u64) -> u64 {
+        let mut state = self.lock();
+        let waiting = state.judging.remove(&id).map(|judging| judging.waiting).unwrap_or_default();
+        let waited =
+            waiting.iter().filter(|(_, n)| **n > 0).fold(0, |bits, (index, _)| bits | (1_u64 << index));
+        let now = Instant::now();
+        match outcome {
+            Outcome::Accept(_) => {
+                let ours = relay & !waited;
+                state.settled.put(id, Settled { at: now, accepted: true, relayed: ours });
+                ours
+            }
+            Outcome::Reject(_) if verified => {
+                state.settled.put(id, Settled { at: now, accepted: false, relayed: 0 });
+                0
+            }
+            Outcome::Reject(_) => {
+                state.rubbish.put(id, now);
+                0
+            }
+            Outcome::Ignore(_) => 0,
+        }
+    }
+
+    /// Remembers bytes that are no message at all.
+    pub(super) fn rubbish(&self, id: MessageId) {
+        let mut state = self.lock();
+        state.judging.remove(&id);
+        state.rubbish.put(id, Instant::now());
+    }
+
+    /// A delivery no longer waits. When it was accepted and this was the last to relay it on its transport, the caller must.
+    pub(super) fn abandon(&self, id: &MessageId, mount: &Mount) -> bool {
+        let mut state = self.lock();
+        if let Some(judging) = state.judging.get_mut(id) {
+            if let Some(waiting) = judging.waiting.get_mut(&mount.index) {
+                *waiting = waiting.saturating_sub(1);
+            }
+            return false;
+        }
+        Self::claim_in(&mut state, id, mount)
+    }
+
+    /// Claims the right to relay an accepted message on a transport: `true` once.
+    pub(super) fn claim(&self, id: &MessageId, mount: &Mount) -> bool {
+        Self::claim_in(&mut self.lock(), id, mount)
+    }
+
+    fn claim_in(state: &mut State, id: &MessageId, mount: &Mount) -> bool {
+        match state.settled.peek_mut(id) {
+            Some(settled) if settled.accepted && settled.relayed & mount.bit() == 0 => {
+                settled.relayed |= mount.bit();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,77 @@
+//! Messages that nobody was there for: kept for a while, sent at the first who joins.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use super::core::{Core, lock};
+use super::counters::NODE;
+use super::events::Event;
+use crate::{MessageId, Outgoing, Topic};
+
+/// Outgoing messages by topic, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox(Mutex<BTreeMap<Topic, VecDeque<Outgoing>>>);
+
+impl Outbox {
+    fn push(&self, outgoing: Outgoing, max: usize) -> Option<Outgoing> {
+        let mut topics = lock(&self.0);
+        let queue = topics.entry(outgoing.topic.clone()).or_default();
+        queue.push_back(outgoing);
+        if queue.len() > max { queue.pop_front() } else { None }
+    }
+
+    fn remove(&self, topic: &Topic, id: &MessageId) -> bool {
+        let mut topics = lock(&self.0);
+        let Some(queue) = topics.get_mut(topic) else { return false };
+        let before = queue.len();
+        queue.retain(|outgoing| outgoing.id != *id);
+        let removed = queue.len() < before;
+        if queue.is_empty() {
+            topics.remove(topic);
+        }
+        removed
+    }
+
+    fn take(&self, topic: &Topic) -> VecDeque<Outgoing> {
+        lock(&self.0).remove(topic).unwrap_or_default()
+    }
+}
+
+impl Core {
+    /// Keeps a message until somebody joins its topic or its time is up.
+    pub(crate) fn keep_for_later(self: &Arc<Self>, outgoing: Outgoing) {
+        let (topic, id) = (outgoing.topic.clone(), outgoing.id);
+        if let Some(pushed_out) = self.outbox.push(outgoing, self.limits.outbox) {
+            self.expired(pushed_out.topic, pushed_out.id);
+        }
+        let core = Arc::downgrade(self);
+        let time = self.limits.outbox_time;
+        self.tasks.spawn(async move {
+            tokio::time::sleep(time).await;
+            if let Some(core) = core.upgrade() {
+                if core.outbox.remove(&topic, &id) {
+                    core.expired(topic, id);
+                }
+            }
+        });
+    }
+
+    /// Somebody joined: what was kept goes out.
+    pub(crate) fn flush_outbox(&self, topic: &Topic) {
+        let kept = self.outbox.take(topic);
+        let (Some(router), false) = (self.router(), kept.is_empty()) else { return };
+        self.tasks.spawn(async move {
+            for outgoing in kept {
+                let reach = router.broadcast(&outgoing).await;
+                if !reach.reached() {
+                    router.core.keep_for_later(outgoing);
+                }
+            }
+        });
+    }
+
+    fn expired(&self, topic: Topic, id: MessageId) {
+        self.counters.count(NODE, "expired");
+        self.events.tell(&Event::Expired { topic, id });
+    }
+}

@@ -1,0 +1,65 @@
+//! What a node remembers across restarts: the numbers authors used, and where peers listen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+
+use super::core::Core;
+use super::gate::NUMBERS_PREFIX;
+use crate::{PeerRecord, Result};
+
+const PEERS_PREFIX: &str = "peers/";
+/// Peer records saved at most.
+const MAX_PEERS: usize = 256;
+/// Least time between two writes, so that a busy node does not flush for every message.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Core {
+    /// Takes back what an earlier life saved.
+    pub(crate) async fn restore(&self) -> Result<()> {
+        let mut numbers = self.store.list_meta(NUMBERS_PREFIX);
+        while let Some(entry) = numbers.next().await {
+            let (key, value) = entry?;
+            self.gate.numbers.restore(&key, &value);
+        }
+        drop(numbers);
+        let mut peers = self.store.list_meta(PEERS_PREFIX);
+        while let Some(entry) = peers.next().await {
+            match PeerRecord::decode(entry?.1) {
+                Ok(record) => {
+                    self.book.learn(record);
+                }
+                Err(error) => tracing::debug!(%error, "a saved peer record is damaged"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves whenever something changed, for as long as the node lives.
+    pub(crate) fn save_on_change(self: &Arc<Self>) {
+        let core = Arc::clone(self);
+        self.tasks.spawn(async move {
+            loop {
+                core.unsaved.notified().await;
+                core.save().await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    }
+
+    /// Saves what changed.
+    pub(crate) async fn save(&self) {
+        let mut entries = self.gate.numbers.take_dirty();
+        for record in self.book.take_unsaved(MAX_PEERS) {
+            entries.push((format!("{PEERS_PREFIX}{}", record.peer()), Some(record.encoded().clone())));
+        }
+        if entries.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.set_meta(&entries).await {
+            tracing::error!(%error, "the node could not save what it must remember");
+            self.counters.count(super::counters::NODE, "save_failed");
+        }
+    }
+}

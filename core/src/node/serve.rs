@@ -1,0 +1,120 @@
+//! Serving blocks to peers, within a bound of memory.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use async_stream::try_stream;
+use cid::Cid;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::core::Core;
+use super::counters::NODE;
+use super::host::{Served, ServedStream};
+use crate::limits::MAX_ROOTS;
+use crate::{Block, CidPolicy, Error, ErrorKind, Follow, Remote, Result, WantDag, dag};
+
+/// Serving memory is shared out in pieces of this many bytes.
+pub(crate) const SHARE: usize = 1_024;
+/// Blocks one walk may visit or exclude.
+const MAX_WALK: usize = 1 << 20;
+
+impl Core {
+    pub(crate) async fn serve_block(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
+        if !self.serves(asker) || CidPolicy::check(cid).is_err() {
+            return Ok(None);
+        }
+        let whole = self.share(self.limits.block_bytes).await?;
+        let Some(block) = self.store.get(cid).await? else { return Ok(None) };
+        Ok(Some(served(block, whole)))
+    }
+
+    pub(crate) async fn serve_has(&self, asker: &Remote, cid: &Cid) -> Result<bool> {
+        if !self.serves(asker) || CidPolicy::check(cid).is_err() {
+            return Ok(false);
+        }
+        self.store.has(cid).await
+    }
+
+    /// The walk of a DAG, breadth first, each block once, nothing that is under `have`.
+    pub(crate) fn serve_dag(self: Arc<Self>, asker: Remote, want: WantDag) -> ServedStream {
+        Box::pin(try_stream! {
+            if want.roots.len() > MAX_ROOTS {
+                Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {MAX_ROOTS} roots")))?;
+            }
+            let mut seen = self.all_under(&want).await?;
+            let mut queue: VecDeque<(Cid, u32)> = VecDeque::new();
+            queue.extend(want.roots.iter().filter(|root| seen.insert(**root)).map(|root| (*root, 0)));
+            let mut sent = 0_u64;
+            while let Some((cid, depth)) = queue.pop_front() {
+                let Some(served) = self.serve_block(&asker, &cid).await? else {
+                    Err(Error::new(ErrorKind::NotFound, "dag", format!("{cid} is not here")))?;
+                    unreachable!("the line above ends the stream")
+                };
+                sent += served.bytes().len() as u64;
+                if sent > want.limit_bytes {
+                    Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {} bytes", want.limit_bytes)))?;
+                }
+                if depth < want.depth {
+                    for link in links(&cid, &served, want.follow)? {
+                        if seen.insert(link) {
+                            queue.push_back((link, depth + 1));
+                        }
+                    }
+                }
+                if seen.len() > MAX_WALK {
+                    Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {MAX_WALK} blocks")))?;
+                }
+                yield (cid, served);
+            }
+        })
+    }
+
+    /// What the asker has: everything under `have` that we have too.
+    async fn all_under(&self, want: &WantDag) -> Result<HashSet<Cid>> {
+        let mut seen: HashSet<Cid> = want.have.iter().copied().collect();
+        let mut queue: VecDeque<Cid> = want.have.iter().copied().collect();
+        while let Some(cid) = queue.pop_front() {
+            if CidPolicy::check(&cid).is_err() {
+                continue;
+            }
+            let Some(block) = self.store.get(&cid).await? else { continue };
+            for link in dag::follow(&block, want.follow)? {
+                if seen.len() < MAX_WALK && seen.insert(link) {
+                    queue.push_back(link);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    fn serves(&self, asker: &Remote) -> bool {
+        let serves = asker.peer().is_none_or(|peer| self.admits(peer)) && !self.reputation.banned(asker);
+        if !serves {
+            self.counters.count(NODE, "serve_refused");
+        }
+        serves
+    }
+
+    async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let shares = u32::try_from(bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
+        let waiting = Arc::clone(&self.serving).acquire_many_owned(shares);
+        match tokio::time::timeout(self.limits.handshake, waiting).await {
+            Ok(Ok(share)) => Ok(share),
+            _ => {
+                self.counters.count(NODE, "serve_busy");
+                Err(Error::new(ErrorKind::Busy, "serve", "serving memory is full"))
+            }
+        }
+    }
+}
+
+/// Gives back the part of the share that the block does not need.
+fn served(block: Block, mut whole: OwnedSemaphorePermit) -> Served {
+    let needs = block.size().div_ceil(SHARE).max(1);
+    drop(whole.split(whole.num_permits().saturating_sub(needs)));
+    Served { bytes: block.into_bytes(), _share: whole }
+}
+
+fn links(cid: &Cid, served: &Served, follow: Follow) -> Result<Vec<Cid>> {
+    dag::follow(&Block::hashed(*cid, served.bytes().clone()), follow)
+}
