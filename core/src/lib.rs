@@ -4,6 +4,8 @@
 //! [`Node`]. Nothing in this crate opens a socket.
 
 pub mod config;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod contract;
 pub mod dag;
 mod error;

@@ -203,13 +203,26 @@ fn closed(operation: &'static str) -> Error {
 mod tests {
     use super::*;
     use crate::RAW;
+    use crate::conformance::store::StoreFixture;
+
+    impl StoreFixture for MemoryStore {
+        async fn open(max_bytes: Option<u64>) -> Self {
+            Self::new(MemoryStoreConfig::new(max_bytes))
+        }
+
+        fn store(&self) -> &dyn Store {
+            self
+        }
+    }
+
+    crate::store_suite!(MemoryStore);
 
     #[tokio::test]
     async fn a_small_block_does_not_keep_a_large_buffer() {
         let store = MemoryStore::default();
         let buffer = Bytes::from(vec![7; 1 << 20]);
         let block = Block::new(RAW, buffer.slice(..16));
-        store.put(&[block.clone()]).await.expect("put");
+        store.put(std::slice::from_ref(&block)).await.expect("put");
         drop(block);
         assert!(buffer.is_unique(), "the store holds a share of the buffer");
     }
