@@ -82,8 +82,7 @@ pub struct Entry {
     pub package: &'static str,
     /// The version of that package.
     pub version: &'static str,
-    /// The type that holds its table, by name, for `carrick plugins`.
-    pub config: fn() -> &'static str,
+    keys: fn() -> &'static [&'static str],
     check: fn(&Figment) -> figment::Result<Checked>,
     opener: Opener,
 }
@@ -109,7 +108,7 @@ macro_rules! entry_of {
                 name,
                 package,
                 version,
-                config: std::any::type_name::<C>,
+                keys: keys::<C>,
                 check: |section| section.extract::<C>().map(|config| Box::new(config) as Checked),
                 opener: Opener::$variant(open),
             }
@@ -154,6 +153,11 @@ impl Entry {
             Opener::Validator(_) => Kind::Validator,
             Opener::Service(_) => Kind::Service,
         }
+    }
+
+    /// The keys that its table takes, in its author's order; none where it is no struct.
+    pub fn keys(&self) -> &'static [&'static str] {
+        (self.keys)()
     }
 
     /// Reads its section without opening anything.
@@ -298,6 +302,39 @@ impl Registry {
         let detail = format!("unknown {kind} {name:?}; known: {}", known.join(", "));
         Err(Error::new(ErrorKind::Config, "configuration", detail).mend(mend))
     }
+}
+
+/// The fields of a struct, as its derived `Deserialize` asks for them; none for anything else.
+fn keys<C: DeserializeOwned>() -> &'static [&'static str] {
+    struct Asked<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> serde::Deserializer<'de> for Asked<'_> {
+        type Error = figment::Error;
+
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, figment::Error> {
+            Err(figment::Error::from(String::new()))
+        }
+
+        fn deserialize_struct<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, figment::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    // It always fails: it is there to be asked, not to answer.
+    let _ = C::deserialize(Asked(&mut fields));
+    fields
 }
 
 /// The known word that a typo probably meant: at most half of its letters differ.

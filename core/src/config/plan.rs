@@ -1,6 +1,7 @@
 //! A configuration checked against the plugins of this program: all that is needed to open a node.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use figment::value::Value;
 
@@ -8,8 +9,9 @@ use super::explain::{explain, wrong};
 use super::layer::Layer;
 use super::node::Routes;
 use super::{Config, section};
+use crate::node::{NodeBuilder, identity};
 use crate::registry::{Checked, closest};
-use crate::{Entry, Kind, Registry, Result};
+use crate::{Entry, Kind, Node, Registry, Result};
 
 /// The store of a node whose configuration names none: the first of these that is linked.
 const DEFAULT_STORES: [&str; 2] = ["fjall", "memory"];
@@ -31,6 +33,54 @@ pub struct Plan {
     pub(super) store: Instance,
     pub(super) validators: Vec<Instance>,
     pub(super) services: Vec<Instance>,
+}
+
+impl Plan {
+    /// The data folder, absolute.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Opens the node that the configuration describes.
+    ///
+    /// # Errors
+    /// As [`builder`](Self::builder) and [`NodeBuilder::open`].
+    pub async fn open(self) -> Result<Node> {
+        self.builder()?.open().await
+    }
+
+    /// The same as a builder, for adding what no configuration can say: a clock, a validator of one's own.
+    ///
+    /// # Errors
+    /// `Config` when the identity, which a list of members must include, cannot be read.
+    pub fn builder(self) -> Result<NodeBuilder> {
+        let node = self.config.node;
+        let mut builder = Node::builder().network(node.network).limits(node.limits).require(node.require);
+        if let Some(members) = node.members {
+            let key = identity::load_or_create(&self.data_dir)?;
+            let members = members.with(key.public().to_peer_id());
+            builder = builder.identity(key).membership(Arc::new(members));
+        }
+        builder = builder.data_dir(self.data_dir);
+        let Instance { entry, config, .. } = self.store;
+        builder = builder.store_at(move |site| async move { entry.open_store(config, site).await });
+        for Instance { name, entry, config } in self.validators {
+            builder = builder
+                .validator_at(&name, move |site| async move { entry.open_validator(config, site).await });
+        }
+        for Instance { name, entry, config } in self.services {
+            builder =
+                builder.service_at(&name, move |site| async move { entry.open_service(config, site).await });
+        }
+        for Instance { name, entry, config } in self.transports {
+            builder =
+                builder.mount_dyn(&name, move |host| async move { entry.open_transport(config, host).await });
+        }
+        for (topic, rules) in self.config.topics {
+            builder = builder.topic(topic, rules);
+        }
+        Ok(builder.broadcast(self.routes.broadcast).fetch(self.routes.fetch))
+    }
 }
 
 impl Config {

@@ -269,3 +269,11 @@ fn members_are_the_only_ones_admitted() {
     let members: Arc<dyn Membership> = Arc::new(config.node().members.clone().expect("a list"));
     assert!(members.admits(&member) && !members.admits(&stranger));
 }
+
+#[test]
+fn a_plugin_tells_the_keys_of_its_table() {
+    let registry = registry();
+    let keys: Vec<_> = registry.entries().map(|entry| (entry.name, entry.keys())).collect();
+    assert_eq!(keys[1], ("quic", ["listen", "idle_secs"].as_slice()));
+    assert_eq!(keys[2], ("memory", [].as_slice()));
+}
