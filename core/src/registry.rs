@@ -83,7 +83,7 @@ pub struct Entry {
     /// The version of that package.
     pub version: &'static str,
     keys: fn() -> &'static [&'static str],
-    check: fn(&Figment) -> figment::Result<Checked>,
+    check: fn(&Figment) -> Result<Checked, Box<figment::Error>>,
     opener: Opener,
 }
 
@@ -109,7 +109,7 @@ macro_rules! entry_of {
                 package,
                 version,
                 keys: keys::<C>,
-                check: |section| section.extract::<C>().map(|config| Box::new(config) as Checked),
+                check: |section| Ok(Box::new(section.extract::<C>()?) as Checked),
                 opener: Opener::$variant(open),
             }
         }
@@ -161,7 +161,7 @@ impl Entry {
     }
 
     /// Reads its section without opening anything.
-    pub(crate) fn check(&self, section: &Figment) -> figment::Result<Checked> {
+    pub(crate) fn check(&self, section: &Figment) -> Result<Checked, Box<figment::Error>> {
         (self.check)(section)
     }
 }

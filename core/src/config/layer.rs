@@ -127,10 +127,10 @@ fn variable_path(name: &str) -> Result<Vec<String>> {
         return Err(wrong(format!("{name}: the name of a topic cannot stand in a variable"))
             .mend("use the file, or --set 'topic.\"NAME\".keep=everything'"));
     }
-    if INSTANCE_TABLES.contains(&path[0].as_str()) {
-        if let Some(instance) = path.get_mut(1) {
-            *instance = instance.replace('_', "-");
-        }
+    if INSTANCE_TABLES.contains(&path[0].as_str())
+        && let Some(instance) = path.get_mut(1)
+    {
+        *instance = instance.replace('_', "-");
     }
     if path.len() == 1 && path[0] != "validator" {
         return Err(misplaced(name, &path[0]));

@@ -147,7 +147,7 @@ impl Config {
         let entry = self.entry(registry, kind, plugin, &format!("{}: [{place}]", self.origin(&path)))?;
         let config = entry
             .check(&section(&self.layers, &path, &["kind"]))
-            .map_err(|error| explain(error, &place, self.origin(&path)))?;
+            .map_err(|error| explain(*error, &place, self.origin(&path)))?;
         Ok(Instance { name: name.to_string(), entry, config })
     }
 
@@ -175,7 +175,7 @@ impl Config {
             let entry =
                 self.entry(registry, Kind::Validator, &kind, &format!("{}: [{place}]", layer.name))?;
             let section = figment::Figment::from(Layer { dict, ..layer.clone() });
-            let config = entry.check(&section).map_err(|error| explain(error, &place, &layer.name))?;
+            let config = entry.check(&section).map_err(|error| explain(*error, &place, &layer.name))?;
             Ok(Instance { name: format!("{kind}-{}", at + 1), entry, config })
         };
         tables.iter().enumerate().map(read).collect()

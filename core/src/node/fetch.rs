@@ -20,6 +20,8 @@ use crate::{Block, CidPolicy, Context, Error, ErrorKind, Fetched, Path, Remote, 
 /// A block and who sent it.
 pub(crate) type Landed = (Block, Option<Remote>);
 type Answer = watch::Receiver<Option<Result<Landed>>>;
+/// What the task of a new flight needs: where to tell the answer, and what ends it.
+type Begin = (watch::Sender<Option<Result<Landed>>>, CancellationToken);
 
 /// Lies of one block's providers before its search ends.
 const MAX_LIARS: usize = 8;
@@ -46,10 +48,7 @@ impl Flights {
     }
 
     /// The flight there is, or a new one and what it needs to begin.
-    fn join(
-        &self,
-        cid: &Cid,
-    ) -> (Arc<Flight>, Option<(watch::Sender<Option<Result<Landed>>>, CancellationToken)>) {
+    fn join(&self, cid: &Cid) -> (Arc<Flight>, Option<Begin>) {
         let mut flying = lock(&self.flying);
         if let Some(flight) = flying.get(cid).and_then(Weak::upgrade) {
             return (flight, None);

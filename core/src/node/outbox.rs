@@ -48,10 +48,10 @@ impl Core {
         let time = self.limits.outbox_time;
         self.tasks.spawn(async move {
             tokio::time::sleep(time).await;
-            if let Some(core) = core.upgrade() {
-                if core.outbox.remove(&topic, &id) {
-                    core.expired(topic, id);
-                }
+            if let Some(core) = core.upgrade()
+                && core.outbox.remove(&topic, &id)
+            {
+                core.expired(topic, id);
             }
         });
     }

@@ -22,7 +22,7 @@ pub enum Delivery {
     /// The reader was too slow: so many messages were dropped before the next one.
     Lagged(u64),
     /// Messages are missing that this node never saw.
-    Gap(Gap),
+    Gap(Box<Gap>),
 }
 
 /// The accepted messages of a topic, from the moment it was made, as a stream.
@@ -99,7 +99,7 @@ impl Subscriptions {
 
     /// Tells a gap to the readers of its topic, or to all.
     pub(crate) fn tell_gap(&self, core: &Core, gap: &Gap) {
-        self.each(core, gap.topic.as_ref(), || (Delivery::Gap(gap.clone()), 0));
+        self.each(core, gap.topic.as_ref(), || (Delivery::Gap(Box::new(gap.clone())), 0));
     }
 
     fn each(&self, core: &Core, topic: Option<&Topic>, item: impl Fn() -> (Delivery, usize)) {

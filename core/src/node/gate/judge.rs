@@ -278,12 +278,12 @@ impl Core {
                 }
             }
         }
-        if job.rules.keep == Keep::Everything {
-            if let Err(error) = self.store.put(&[message.to_block()]).await {
-                tracing::warn!(%error, "a message could not be kept");
-                self.counters.count(NODE, "store_failed");
-                return Err(Outcome::Ignore("it could not be stored".into()));
-            }
+        if job.rules.keep == Keep::Everything
+            && let Err(error) = self.store.put(&[message.to_block()]).await
+        {
+            tracing::warn!(%error, "a message could not be kept");
+            self.counters.count(NODE, "store_failed");
+            return Err(Outcome::Ignore("it could not be stored".into()));
         }
         let deadline = Instant::now() + self.limits.validation;
         let context = job.context(self, deadline);

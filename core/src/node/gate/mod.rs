@@ -284,10 +284,10 @@ impl Core {
     fn blame(&self, arrival: &Arrival, what: &'static str) {
         let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
         self.counters.count(scope, what);
-        if let Some(from) = &arrival.from {
-            if self.reputation.blame(from, Misdeed::Malformed) {
-                self.banned(from);
-            }
+        if let Some(from) = &arrival.from
+            && self.reputation.blame(from, Misdeed::Malformed)
+        {
+            self.banned(from);
         }
     }
 }
@@ -338,10 +338,11 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if !self.done && self.core.gate.seen.abandon(&self.id, &self.mount) {
-            if let Some(Outcome::Accept(message)) = &*self.answer.borrow() {
-                self.core.relay(message, self.mount.bit());
-            }
+        if !self.done
+            && self.core.gate.seen.abandon(&self.id, &self.mount)
+            && let Some(Outcome::Accept(message)) = &*self.answer.borrow()
+        {
+            self.core.relay(message, self.mount.bit());
         }
     }
 }

@@ -172,10 +172,11 @@ impl Numbers {
         state.recent.keep((author, key.1.clone(), message.seqno()), message);
         let fresh = Window { highest: message.seqno(), used: [0; WORDS], last: *message.id().cid() };
         let known = state.windows.contains(&key);
-        if !known && state.windows.len() == state.windows.cap().get() {
-            if let Some((pushed_out, _)) = state.windows.pop_lru() {
-                state.dirty.insert(name(&pushed_out), None);
-            }
+        if !known
+            && state.windows.len() == state.windows.cap().get()
+            && let Some((pushed_out, _)) = state.windows.pop_lru()
+        {
+            state.dirty.insert(name(&pushed_out), None);
         }
         let window = state.windows.get_or_insert_mut(key.clone(), || fresh);
         let before = window.last;
