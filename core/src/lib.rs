@@ -23,9 +23,9 @@ pub use contract::{
 pub use error::{BoxError, Error, ErrorKind, Result, Retry};
 pub use limits::Limits;
 pub use node::{
-    Blocks, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node, NodeBuilder,
-    Notice, Peer, Progress, Published, Received, Relay, Served, ServedStream, Slot, Status, Subscription,
-    TransportInfo,
+    Blocks, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node,
+    NodeBuilder, NodeSource, Notice, Peer, Progress, Published, Received, Relay, Served, ServedStream, Slot,
+    Status, Subscription, TransportInfo,
 };
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};

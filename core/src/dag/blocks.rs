@@ -58,26 +58,44 @@ impl BlockSink for NullSink {
     }
 }
 
-/// Puts blocks into a store, many at a time, so that they share one flush to disk.
+/// Writes many blocks at once. Every [`Store`] does, and the node.
+pub trait BlockWriter: Send + Sync {
+    /// Writes blocks; `Ok`: all of them are durable.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    fn write(&self, blocks: &[Block]) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl BlockWriter for &dyn Store {
+    async fn write(&self, blocks: &[Block]) -> Result<()> {
+        Store::put(*self, blocks).await
+    }
+}
+
+/// A [`BatchSink`] into a store.
+pub type StoreSink<'a> = BatchSink<&'a dyn Store>;
+
+/// Writes blocks many at a time, so that they share one flush to disk.
 ///
 /// Holds at most 8 MiB and 1,024 blocks. Nothing is promised before [`finish`](Self::finish): dropping it loses the
 /// last batch.
 #[derive(Debug)]
 #[must_use = "the last batch is written by `finish`"]
-pub struct StoreSink<'a> {
-    store: &'a dyn Store,
+pub struct BatchSink<W> {
+    writer: W,
     batch: Vec<Block>,
     seen: HashSet<Cid>,
     bytes: usize,
 }
 
-impl<'a> StoreSink<'a> {
+impl<W: BlockWriter> BatchSink<W> {
     const BATCH_BYTES: usize = 8 << 20;
     const BATCH_BLOCKS: usize = 1024;
 
-    /// A sink into `store`.
-    pub fn new(store: &'a dyn Store) -> Self {
-        Self { store, batch: Vec::new(), seen: HashSet::new(), bytes: 0 }
+    /// A sink into `writer`.
+    pub fn new(writer: W) -> Self {
+        Self { writer, batch: Vec::new(), seen: HashSet::new(), bytes: 0 }
     }
 
     /// Writes what is left. `Ok`: every block handed in is durable.
@@ -88,9 +106,9 @@ impl<'a> StoreSink<'a> {
         self.flush().await
     }
 
-    async fn flush(&mut self) -> Result<()> {
+    pub(crate) async fn flush(&mut self) -> Result<()> {
         if !self.batch.is_empty() {
-            self.store.put(&self.batch).await?;
+            self.writer.write(&self.batch).await?;
             self.batch.clear();
             self.seen.clear();
             self.bytes = 0;
@@ -99,7 +117,7 @@ impl<'a> StoreSink<'a> {
     }
 }
 
-impl BlockSink for StoreSink<'_> {
+impl<W: BlockWriter> BlockSink for BatchSink<W> {
     async fn put(&mut self, block: Block) -> Result<()> {
         if !self.seen.insert(*block.cid()) {
             return Ok(());

@@ -23,7 +23,7 @@ mod read;
 mod write;
 
 pub use add::{Added, add_file};
-pub use blocks::{BlockSink, BlockSource, NullSink, StoreSink};
+pub use blocks::{BatchSink, BlockSink, BlockSource, BlockWriter, NullSink, StoreSink};
 pub use car::{CarReader, Exported, export_car};
 pub use disk::Progress;
 pub use entry::{DirEntry, Entry, EntryKind, list, resolve, stat};

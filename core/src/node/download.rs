@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::host::Misdeed;
 use super::router::{Mounted, Router};
+use crate::dag::{BatchSink, BlockSink as _};
 use crate::limits::MAX_ROOTS;
 use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, WantDag, dag};
 
@@ -27,8 +28,6 @@ use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, Wan
 const MAX_DAG: usize = 1 << 20;
 /// Liars met before a fetch gives up.
 const MAX_LIARS: usize = 8;
-/// Bytes written to the store at once.
-const BATCH: usize = 8 << 20;
 /// Blocks asked for at once where a wire brings only single ones.
 const AT_ONCE: usize = 16;
 
@@ -244,8 +243,7 @@ struct Download {
     hints: Vec<PeerId>,
     tell: watch::Sender<Progress>,
     sources: BTreeMap<Remote, u64>,
-    batch: Vec<Block>,
-    batch_bytes: usize,
+    sink: BatchSink<Arc<Router>>,
 }
 
 impl Download {
@@ -261,12 +259,11 @@ impl Download {
             deadline: options.deadline.unwrap_or(limits.fetch_deadline),
             idle: options.idle.unwrap_or(limits.fetch_idle),
             hints: options.hints,
+            sink: BatchSink::new(Arc::clone(&router)),
             router,
             root,
             tell,
             sources: BTreeMap::new(),
-            batch: vec![],
-            batch_bytes: 0,
         })
     }
 
@@ -274,7 +271,7 @@ impl Download {
         let started = Instant::now();
         let deadline = self.deadline;
         let fetched = tokio::time::timeout(deadline, self.fetch_all()).await;
-        let flushed = self.flush().await;
+        let flushed = self.sink.flush().await;
         let Progress { blocks, bytes } = *self.tell.borrow();
         match fetched {
             Ok(fetched) => fetched?,
@@ -304,7 +301,7 @@ impl Download {
             }
             let before = self.tell.borrow().blocks;
             let fetched = self.fetch_under(missing).await;
-            self.flush().await?;
+            self.sink.flush().await?;
             if self.tell.borrow().blocks == before {
                 // Nothing new came, so asking again brings nothing new.
                 return fetched.and_then(|()| {
@@ -345,19 +342,9 @@ impl Download {
         while let Some(received) = blocks.next().await {
             let Received { block, from } = received?;
             self.count(&block, from);
-            self.batch_bytes += block.size();
-            self.batch.push(block);
-            if self.batch_bytes >= BATCH {
-                self.flush().await?;
-            }
+            self.sink.put(block).await?;
         }
         Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<()> {
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        if batch.is_empty() { Ok(()) } else { self.router.put_blocks(&batch).await }
     }
 
     fn count(&mut self, block: &Block, from: Option<Remote>) {

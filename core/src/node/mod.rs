@@ -5,6 +5,7 @@
 
 mod book;
 mod builder;
+mod content;
 mod core;
 mod counters;
 mod download;
@@ -36,6 +37,7 @@ use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 
 pub use self::builder::NodeBuilder;
+pub use self::content::{Content, NodeSource};
 use self::core::{Core, lock};
 pub use self::download::{Blocks, Get, GetOptions, Got, Progress, Received};
 pub use self::events::{Event, Events, Gap};

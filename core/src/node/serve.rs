@@ -23,7 +23,7 @@ impl Core {
         if !self.serves(asker) || CidPolicy::check(cid).is_err() {
             return Ok(None);
         }
-        let whole = self.share(self.limits.block_bytes).await?;
+        let whole = self.share(asker, self.limits.block_bytes).await?;
         let Some(block) = self.store.get(cid).await? else { return Ok(None) };
         Ok(Some(served(block, whole)))
     }
@@ -95,12 +95,14 @@ impl Core {
         serves
     }
 
-    async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+    /// A share of serving memory; waits for it, but not for ever.
+    pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let shares = u32::try_from(bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
         let waiting = Arc::clone(&self.serving).acquire_many_owned(shares);
         match tokio::time::timeout(self.limits.handshake, waiting).await {
             Ok(Ok(share)) => Ok(share),
             _ => {
+                tracing::debug!(%asker, "serving memory is full");
                 self.counters.count(NODE, "serve_busy");
                 Err(Error::new(ErrorKind::Busy, "serve", "serving memory is full"))
             }

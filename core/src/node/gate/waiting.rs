@@ -62,7 +62,7 @@ impl Drop for Place {
 
 /// How far a deferral may still go: shared by everything fetched for the sake of one message.
 #[derive(Clone, Debug)]
-pub(in crate::node) struct Reach {
+pub(crate) struct Reach {
     budget: Arc<AtomicU32>,
     depth: u32,
     pub(super) until: Instant,
