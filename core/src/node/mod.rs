@@ -221,10 +221,8 @@ impl Node {
     /// Safe.
     pub async fn subscribe(&self, topic: &Topic) -> Result<Subscription> {
         let router = self.open("subscribe")?;
-        // The subscription comes first, so that it gets the first message after the joining; dropping it leaves again.
-        let subscription = self.core().subscriptions.add(self.core(), topic);
-        router.gain_interest(topic).await?;
-        Ok(subscription)
+        let reader = self.core().subscriptions.add(self.core(), topic);
+        Ok(Subscription::new(reader, router.gain_interest(topic).await?))
     }
 
     /// Waits until so many peers take part in a topic. Give it a deadline with `tokio::time::timeout`.

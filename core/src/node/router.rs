@@ -9,6 +9,7 @@ use super::core::Core;
 use super::fetch::Flights;
 use super::host::Mount;
 use super::publish::Pen;
+use super::subscriptions::Interest;
 use crate::{
     Block, Error, ErrorKind, Lane, Outgoing, PeerAddr, Remote, Result, Serving, Skip, Topic, Transport,
 };
@@ -108,20 +109,18 @@ impl Router {
     }
 
     /// Joins a topic on every broadcast transport for one more reader.
-    pub(crate) async fn gain_interest(&self, topic: &Topic) -> Result<()> {
+    pub(crate) async fn gain_interest(&self, topic: &Topic) -> Result<Interest> {
         let _one_at_a_time = self.joining.lock().await;
-        if !self.core.topics.more(topic) {
-            return Ok(());
-        }
-        for mounted in self.broadcasters() {
-            let Some(broadcast) = mounted.transport.broadcast() else { continue };
-            if let Err(error) = broadcast.join(topic).await {
-                self.core.topics.fewer(topic);
-                self.leave(topic).await;
-                return Err(error);
+        let first = self.core.topics.more(topic);
+        // From here on whoever drops it, this future included, gives the interest back.
+        let interest = Interest { core: Arc::downgrade(&self.core), topic: topic.clone() };
+        if first {
+            for mounted in self.broadcasters() {
+                let Some(broadcast) = mounted.transport.broadcast() else { continue };
+                broadcast.join(topic).await?;
             }
         }
-        Ok(())
+        Ok(interest)
     }
 
     /// Leaves a topic when its last reader is gone.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -38,6 +38,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    pub(crate) fn new(reader: Reader<Delivery>, interest: Interest) -> Self {
+        Self { topic: interest.topic.clone(), reader, _interest: interest }
+    }
+
     /// Which topic.
     pub fn topic(&self) -> &Topic {
         &self.topic
@@ -83,11 +87,13 @@ impl Drop for Interest {
 pub(crate) struct Subscriptions(Mutex<BTreeMap<Topic, Vec<Feed<Delivery>>>>);
 
 impl Subscriptions {
-    pub(crate) fn add(&self, core: &Arc<Core>, topic: &Topic) -> Subscription {
+    /// A reader's queue. It comes before the joining, so that the first message after that is not missed.
+    pub(crate) fn add(&self, core: &Core, topic: &Topic) -> Reader<Delivery> {
         let (writer, reader) = feed(core.limits.subscriber_messages, core.limits.subscriber_bytes);
-        self.lock().entry(topic.clone()).or_default().push(writer);
-        let interest = Interest { core: Arc::downgrade(core), topic: topic.clone() };
-        Subscription { topic: topic.clone(), reader, _interest: interest }
+        let mut topics = self.lock();
+        topics.retain(|_, readers| readers.iter().any(|reader| !reader.ended()));
+        topics.entry(topic.clone()).or_default().push(writer);
+        reader
     }
 
     /// Hands a message to everybody who reads its topic.

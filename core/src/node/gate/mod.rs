@@ -158,10 +158,8 @@ impl Core {
         from: Option<Remote>,
         reach: Option<Reach>,
     ) -> Verdict {
-        let ticket = match &from {
-            Some(from) => Some(self.gate.ticket(from).await),
-            None => None,
-        };
+        let me = Remote::Peer(self.me);
+        let ticket = self.gate.ticket(from.as_ref().unwrap_or(&me)).await;
         let entered = self.enter(Arrival {
             topic: topic.clone(),
             bytes,
@@ -169,7 +167,7 @@ impl Core {
             path: Path::CatchUp,
             from,
             mount: None,
-            ticket,
+            ticket: Some(ticket),
             reach: reach.unwrap_or_else(|| Reach::full(&self.limits)),
         });
         match entered {
