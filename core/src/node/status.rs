@@ -81,6 +81,12 @@ impl Node {
         router.transports.iter().enumerate().map(info).collect()
     }
 
+    /// What its transports promise together; `None` without any.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        let each = self.0.router.transports.iter().map(|mounted| mounted.transport.capabilities());
+        each.reduce(|all, one| all.together(&one))
+    }
+
     /// The connected remotes, over each transport.
     ///
     /// # Errors

@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::seconds;
 
-/// When a copy goes on to other peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When a copy goes on to other peers; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RelayGate {
+    /// Never: every receiver hears the publisher itself.
+    Never,
     /// After the node's verdict: what is refused goes no further.
     AfterVerdict,
     /// Before it: a daemon relays first, we drop after.
     BeforeVerdict,
-    /// Never: every receiver hears the publisher itself.
-    Never,
 }
 
 /// Whether the other end of a link proved a key, and whose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Identity {
@@ -32,8 +32,8 @@ pub enum Identity {
     Mixed,
 }
 
-/// What happens to messages while the gate is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What happens to messages while the gate is full; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Overload {
@@ -59,7 +59,7 @@ pub enum Serving {
 }
 
 /// Whether a publisher learns how many peers it sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Reach {
@@ -69,8 +69,8 @@ pub enum Reach {
     Unknown,
 }
 
-/// How providers of content are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How providers of content are found; the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Discovery {
@@ -82,8 +82,8 @@ pub enum Discovery {
     Routing,
 }
 
-/// How strangers are kept out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How strangers are kept out; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Privacy {
@@ -132,6 +132,19 @@ impl BroadcastCaps {
             late_relay: true,
         }
     }
+
+    fn together(self, other: &Self) -> Self {
+        Self {
+            max_message_bytes: self.max_message_bytes.min(other.max_message_bytes),
+            relay: self.relay.max(other.relay),
+            hold_verdict: self.hold_verdict.min(other.hold_verdict),
+            overload: self.overload.max(other.overload),
+            reach: self.reach.max(other.reach),
+            echoes_own: self.echoes_own || other.echoes_own,
+            raw_topics: self.raw_topics && other.raw_topics,
+            late_relay: self.late_relay && other.late_relay,
+        }
+    }
 }
 
 /// What a transport promises of fetch.
@@ -162,6 +175,17 @@ impl FetchCaps {
             dag_in_one_request: false,
             names_provider: true,
             takes_hints: true,
+        }
+    }
+
+    fn together(self, other: &Self) -> Self {
+        Self {
+            max_block_bytes: self.max_block_bytes.min(other.max_block_bytes),
+            serving: self.serving,
+            discovery: self.discovery.max(other.discovery),
+            dag_in_one_request: self.dag_in_one_request || other.dag_in_one_request,
+            names_provider: self.names_provider && other.names_provider,
+            takes_hints: self.takes_hints || other.takes_hints,
         }
     }
 }
@@ -204,6 +228,27 @@ impl Capabilities {
         }
     }
 
+    /// What several transports promise together: of each promise the weakest, but of finding content the best.
+    pub fn together(mut self, other: &Self) -> Self {
+        self.broadcast = match (self.broadcast, &other.broadcast) {
+            (Some(mine), Some(theirs)) => Some(mine.together(theirs)),
+            (mine, theirs) => mine.or_else(|| theirs.clone()),
+        };
+        self.fetch = match (self.fetch, &other.fetch) {
+            (Some(mine), Some(theirs)) => Some(mine.together(theirs)),
+            (mine, theirs) => mine.or_else(|| theirs.clone()),
+        };
+        if self.identity != other.identity {
+            self.identity = Identity::Mixed;
+        }
+        self.privacy = self.privacy.max(other.privacy);
+        self.admits_in_handshake &= other.admits_in_handshake;
+        self.dials |= other.dials;
+        self.disconnects &= other.disconnects;
+        self.encrypted &= other.encrypted;
+        self
+    }
+
     /// The promises of `[node.require]` that this transport does not keep; empty when it keeps all.
     pub fn unmet(&self, require: &Requirements) -> Vec<Unmet> {
         let mut unmet = Vec::new();
@@ -220,7 +265,7 @@ impl Capabilities {
         }
         if let Some(caps) = &self.broadcast {
             if let Some(relay) = require.relay {
-                let kept = caps.relay == relay || caps.relay == RelayGate::Never;
+                let kept = caps.relay <= relay;
                 need("relay", kept, kebab(&relay), kebab(&caps.relay));
             }
             if let Some(hold) = require.hold_verdict {
