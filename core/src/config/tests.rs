@@ -116,7 +116,7 @@ fn a_wrong_type_says_what_was_found_and_what_is_allowed() {
     let (detail, _) = refusal(&file("[node]\nnetwork = \"n\"\n[node.require]\nrelay = \"after-verdit\""));
     assert_eq!(
         detail,
-        "carrick.toml: [node.require] relay: found \"after-verdit\"; allowed: after-verdict, before-verdict, never"
+        "carrick.toml: [node.require] relay: found \"after-verdit\"; allowed: never, after-verdict, before-verdict"
     );
 }
 
