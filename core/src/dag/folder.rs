@@ -1,7 +1,7 @@
 //! A file or folder on disk becomes a DAG.
 
 use std::fmt;
-use std::fs::Metadata;
+use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
 
 use cid::Cid;
@@ -39,7 +39,7 @@ pub async fn add_path(
     let options = options.into();
     let mut adder = PathAdder { shape: options.layout.shape(), options, sink, blocks: 0, bytes: 0, files: 0 };
     let metadata = fs::symlink_metadata(path).await.map_err(|source| disk_error("put", path, source))?;
-    let root = adder.add(path.to_owned(), metadata, 0).await?;
+    let root = adder.add(path.to_owned(), metadata.file_type(), 0).await?;
     Ok(Added { cid: root.cid, bytes: adder.bytes, blocks: adder.blocks, dag_size: root.dag_size })
 }
 
@@ -112,7 +112,7 @@ struct PathAdder<'a, S> {
 
 impl<S: BlockSink> PathAdder<'_, S> {
     /// Boxed, because a folder adds its folders.
-    fn add(&mut self, path: PathBuf, found: Metadata, depth: u32) -> BoxFuture<'_, Result<Link>> {
+    fn add(&mut self, path: PathBuf, found: FileType, depth: u32) -> BoxFuture<'_, Result<Link>> {
         async move {
             if found.is_file() {
                 self.add_file(&path).await
@@ -158,11 +158,8 @@ impl<S: BlockSink> PathAdder<'_, S> {
             return Err(Error::new(ErrorKind::TooLarge, "put", detail));
         }
         let mut tree = BufferingTreeBuilder::new(self.shape.folder_options());
-        for name in self.names(path).await? {
-            let below = path.join(&name);
-            let found =
-                fs::symlink_metadata(&below).await.map_err(|source| disk_error("put", &below, source))?;
-            let link = self.add(below, found, depth + 1).await?;
+        for (name, found) in self.entries(path).await? {
+            let link = self.add(path.join(&name), found, depth + 1).await?;
             tree.put_link(&name, link.cid, link.dag_size).map_err(|source| built(path, source))?;
         }
         // Without a shard threshold the tree holds one node: this folder.
@@ -179,20 +176,20 @@ impl<S: BlockSink> PathAdder<'_, S> {
         Ok(Link { cid: node.cid, dag_size: node.total_size })
     }
 
-    /// The names to add, sorted by their bytes. Gives up as soon as it is certain that the folder is too wide, so
+    /// The entries to add, sorted by the bytes of their names. Gives up as soon as it is certain that the folder is too wide, so
     /// that the largest folder costs no more memory than the largest plain one.
-    async fn names(&mut self, path: &Path) -> Result<Vec<String>> {
+    async fn entries(&mut self, path: &Path) -> Result<Vec<(String, FileType)>> {
         let failed = |source| disk_error("put", path, source);
         let mut listing = fs::read_dir(path).await.map_err(failed)?;
-        let (mut names, mut estimate) = (Vec::new(), 0);
+        let (mut entries, mut estimate) = (Vec::new(), 0);
         while let Some(entry) = listing.next_entry().await.map_err(failed)? {
             let below = entry.path();
             let name = entry
                 .file_name()
                 .into_string()
                 .map_err(|_| unsupported(&below, "has a name that is not UTF-8; such names are not added"))?;
-            let folder = entry.file_type().await.map_err(failed)?.is_dir();
-            if !(self.options.keep)(&Found { path: &below, name: &name, folder }) {
+            let found = entry.file_type().await.map_err(failed)?;
+            if !(self.options.keep)(&Found { path: &below, name: &name, folder: found.is_dir() }) {
                 continue;
             }
             estimate += name.len() + self.shape.cid_bytes();
@@ -202,10 +199,10 @@ impl<S: BlockSink> PathAdder<'_, S> {
             if estimate > SHARD_THRESHOLD {
                 return Err(too_wide(path));
             }
-            names.push(name);
+            entries.push((name, found));
         }
-        names.sort_unstable();
-        Ok(names)
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
     }
 
     fn tell(&mut self, path: &Path) {

@@ -17,7 +17,7 @@ pub(super) const SHARD_THRESHOLD: usize = 256 * 1024;
 ///
 /// All are balanced trees of sha2-256 blocks without mode and modification time. The same content under the same layout
 /// has the same CID as in Kubo.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Layout {
     /// `unixfs-v1-2025`: chunks of 1 MiB, 1,024 links a node, raw leaves, CIDv1. The default.

@@ -22,6 +22,9 @@ mod node;
 mod read;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use add::{Added, add_file};
 pub use blocks::{BatchSink, BlockSink, BlockSource, BlockWriter, NullSink, StoreSink};
 pub use car::{CarReader, Exported, export_car};
@@ -42,5 +45,5 @@ pub const MAX_FILE_DEPTH: u32 = 64;
 pub const MAX_FOLDER_DEPTH: u32 = 128;
 /// Most entries [`write_path`] creates: a few blocks can describe a tree without end.
 pub const MAX_ENTRIES: u64 = 1 << 20;
-/// Links known and not yet followed, of one walk. Keeps memory under about 30 MiB.
+/// Links known and not yet followed, of one walk. Keeps their memory under about 40 MiB.
 pub(crate) const MAX_PENDING: usize = 1 << 18;

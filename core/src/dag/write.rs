@@ -55,59 +55,78 @@ pub async fn write_path(
     to: &Path,
     progress: impl FnMut(&Progress<'_>) + Send,
 ) -> Result<Written> {
-    let block = source.block(cid).await?;
-    let mut writer =
-        Writer { source, progress, pending: 0, written: Written { blocks: 1, ..Written::default() } };
-    let temporary = Temporary::beside(to)?;
-    match Content::of(&block)? {
+    if to.is_dir() {
+        return Err(occupied(to, "is a folder; folders are not replaced"));
+    }
+    let root = Content::of(&source.block(cid).await?)?;
+    match root {
         Content::File(root) => {
-            let mut file = writer.file(temporary.path(), root).await?;
-            let synced = async { file.flush().await.and(file.sync_all().await) }.await;
-            synced.map_err(|source| disk_error("write", to, source))?;
+            let (temporary, file) = Temporary::file(to)?;
+            let mut writer = Writer::new(source, progress, &temporary, to);
+            let file = writer.file(temporary.path(), file, root).await?;
+            file.sync_all().await.map_err(|source| disk_error("write", to, source))?;
+            finish(writer, temporary)
         }
         Content::Folder(entries) if fs::symlink_metadata(to).is_err() => {
-            writer.folder(temporary.path().to_owned(), entries, 1).await?;
+            let temporary = Temporary::folder(to)?;
+            let mut writer = Writer::new(source, progress, &temporary, to);
+            writer.fill(temporary.path().to_owned(), entries, 1).await?;
+            finish(writer, temporary)
         }
-        Content::Folder(_) => return Err(occupied(to, "exists; a folder replaces nothing")),
-        other => return Err(no_file(cid, &other)),
+        Content::Folder(_) => Err(occupied(to, "exists; a folder replaces nothing")),
+        other => Err(no_file(cid, &other)),
     }
+}
+
+/// Gives what was written its name.
+fn finish<S: ?Sized, P>(writer: Writer<'_, S, P>, temporary: Temporary) -> Result<Written> {
+    let (to, written) = (writer.to, writer.written);
     temporary.rename(to)?;
-    Ok(writer.written)
+    Ok(written)
 }
 
 struct Writer<'a, S: ?Sized, P> {
     source: &'a S,
     progress: P,
+    /// Where it is built.
+    root: PathBuf,
+    /// Where it will be, and what people are told.
+    to: &'a Path,
     /// Entries listed and not yet written, in all open folders.
     pending: usize,
     written: Written,
 }
 
-impl<S: BlockSource + ?Sized, P: FnMut(&Progress<'_>) + Send> Writer<'_, S, P> {
-    /// Writes one new file; the caller flushes it.
-    async fn file(&mut self, at: &Path, root: FileNode) -> Result<tokio::fs::File> {
-        let failed = |source| disk_error("write", at, source);
-        let file = fs::File::options().write(true).create_new(true).open(at).map_err(failed)?;
+impl<'a, S: BlockSource + ?Sized, P: FnMut(&Progress<'_>) + Send> Writer<'a, S, P> {
+    fn new(source: &'a S, progress: P, temporary: &Temporary, to: &'a Path) -> Self {
+        let written = Written { blocks: 1, ..Written::default() };
+        Self { source, progress, root: temporary.path().to_owned(), to, pending: 0, written }
+    }
+
+    /// Writes content to a new file.
+    async fn file(&mut self, at: &Path, file: fs::File, root: FileNode) -> Result<tokio::fs::File> {
         let mut file = tokio::fs::File::from_std(file);
         let mut walk = FileWalk::new(self.source, root, 0..u64::MAX)?;
         while let Some(piece) = walk.next().await? {
-            file.write_all(&piece).await.map_err(failed)?;
+            file.write_all(&piece).await.map_err(|source| self.failed(at, source))?;
             self.written.bytes += piece.len() as u64;
             self.tell(at);
         }
+        // tokio reports the failure of a write with the next call.
+        file.flush().await.map_err(|source| self.failed(at, source))?;
         self.written.blocks += walk.blocks - 1; // The root was counted by whoever read it.
         self.written.files += 1;
         self.tell(at);
         Ok(file)
     }
 
-    /// Boxed, because a folder writes its folders.
-    fn folder(&mut self, at: PathBuf, entries: Vec<DirEntry>, depth: u32) -> BoxFuture<'_, Result<()>> {
+    /// Writes the entries of a new folder. Boxed, because a folder writes its folders.
+    fn fill(&mut self, at: PathBuf, entries: Vec<DirEntry>, depth: u32) -> BoxFuture<'_, Result<()>> {
         async move {
-            self.check_limits(entries.len(), depth)?;
-            check_names(&entries)?;
-            fs::create_dir(&at).map_err(|source| disk_error("write", &at, source))?;
             self.written.folders += 1;
+            self.pending += entries.len();
+            self.check_limits(depth)?;
+            check_names(&entries)?;
             for entry in entries {
                 self.entry(at.join(&entry.name), &entry.cid, depth).await?;
                 self.pending -= 1;
@@ -122,16 +141,18 @@ impl<S: BlockSource + ?Sized, P: FnMut(&Progress<'_>) + Send> Writer<'_, S, P> {
         self.written.blocks += 1;
         match Content::of(&block)? {
             Content::File(root) => {
-                let mut file = self.file(&at, root).await?;
-                file.flush().await.map_err(|source| disk_error("write", &at, source))
+                let file = create(&at).map_err(|source| self.failed(&at, source))?;
+                self.file(&at, file, root).await.map(drop)
             }
-            Content::Folder(entries) => self.folder(at, entries, depth + 1).await,
+            Content::Folder(entries) => {
+                fs::create_dir(&at).map_err(|source| self.failed(&at, source))?;
+                self.fill(at, entries, depth + 1).await
+            }
             other => Err(no_file(cid, &other)),
         }
     }
 
-    fn check_limits(&mut self, entries: usize, depth: u32) -> Result<()> {
-        self.pending += entries;
+    fn check_limits(&self, depth: u32) -> Result<()> {
         let known = self.written.files + self.written.folders + self.pending as u64;
         let what = if depth > MAX_FOLDER_DEPTH {
             format!("folders nest more than {MAX_FOLDER_DEPTH} deep")
@@ -145,10 +166,27 @@ impl<S: BlockSource + ?Sized, P: FnMut(&Progress<'_>) + Send> Writer<'_, S, P> {
         Err(Error::new(ErrorKind::TooLarge, "write", what))
     }
 
-    fn tell(&mut self, path: &Path) {
+    fn tell(&mut self, at: &Path) {
         let Written { bytes, files, .. } = self.written;
-        (self.progress)(&Progress { path, bytes, files });
+        let path = self.shown(at);
+        (self.progress)(&Progress { path: &path, bytes, files });
     }
+
+    fn failed(&self, at: &Path, source: io::Error) -> Error {
+        disk_error("write", &self.shown(at), source)
+    }
+
+    /// Where something will be, for something that is still below the temporary name.
+    fn shown(&self, at: &Path) -> PathBuf {
+        match at.strip_prefix(&self.root) {
+            Ok(below) if below != Path::new("") => self.to.join(below),
+            _ => self.to.to_owned(),
+        }
+    }
+}
+
+fn create(at: &Path) -> io::Result<fs::File> {
+    fs::File::options().write(true).create_new(true).open(at)
 }
 
 /// Refuses names that would lead out of their folder or collide.
@@ -179,25 +217,33 @@ fn occupied(to: &Path, why: &str) -> Error {
         .mend("name a path that does not exist")
 }
 
-/// A name beside the goal, on the same file system; whatever stands there is removed on drop.
+/// A new file or folder beside the goal, on the same file system; removed on drop unless it was renamed.
 struct Temporary(PathBuf);
 
 impl Temporary {
-    fn beside(to: &Path) -> Result<Self> {
+    fn file(to: &Path) -> Result<(Self, fs::File)> {
+        Self::beside(to, create)
+    }
+
+    fn folder(to: &Path) -> Result<Self> {
+        Ok(Self::beside(to, |at| fs::create_dir(at))?.0)
+    }
+
+    /// Takes the first free name. One that is taken belongs to somebody else, perhaps in another container with our
+    /// process id, and is left alone.
+    fn beside<T>(to: &Path, make: impl Fn(&Path) -> io::Result<T>) -> Result<(Self, T)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let Some(parent) = to.file_name().and(to.parent()) else {
             return Err(occupied(to, "names no file"));
         };
-        if to.is_dir() {
-            return Err(occupied(to, "is a folder; folders are not replaced"));
-        }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let temporary = parent.join(format!(".carrick-{}-{number}", std::process::id()));
-        match fs::symlink_metadata(&temporary) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(temporary)),
-            Err(error) => Err(disk_error("write", parent, error)),
-            // Left by a program that was killed and had our number: it is nobody's now.
-            Ok(_) => Ok(Self(temporary)).inspect(Self::remove),
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let at = parent.join(format!(".carrick-{}-{number}", std::process::id()));
+            match make(&at) {
+                Ok(made) => return Ok((Self(at), made)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(disk_error("write", to, error)),
+            }
         }
     }
 
@@ -205,22 +251,19 @@ impl Temporary {
         &self.0
     }
 
-    fn rename(self, to: &Path) -> Result<()> {
-        fs::rename(&self.0, to).map_err(|source| disk_error("write", to, source))
-    }
-
-    fn remove(&self) {
-        // Once renamed there is nothing to remove; a failure has nobody to be told to.
-        let _ = match fs::symlink_metadata(&self.0) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&self.0),
-            Ok(_) => fs::remove_file(&self.0),
-            Err(_) => Ok(()),
-        };
+    fn rename(mut self, to: &Path) -> Result<()> {
+        fs::rename(&self.0, to).map_err(|source| disk_error("write", to, source))?;
+        self.0.clear();
+        Ok(())
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        self.remove();
+        if self.0.as_os_str().is_empty() {
+            return;
+        }
+        // A failure has nobody to be told to.
+        let _ = if self.0.is_dir() { fs::remove_dir_all(&self.0) } else { fs::remove_file(&self.0) };
     }
 }
