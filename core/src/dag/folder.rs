@@ -93,6 +93,8 @@ pub struct Found<'a> {
     pub name: &'a str,
     /// Whether it is a folder.
     pub folder: bool,
+    /// Whether it is a symbolic link, which cannot be added yet.
+    pub symlink: bool,
 }
 
 /// An entry as its folder names it.
@@ -176,8 +178,8 @@ impl<S: BlockSink> PathAdder<'_, S> {
         Ok(Link { cid: node.cid, dag_size: node.total_size })
     }
 
-    /// The entries to add, sorted by the bytes of their names. Gives up as soon as it is certain that the folder is too wide, so
-    /// that the largest folder costs no more memory than the largest plain one.
+    /// The entries to add, sorted by the bytes of their names. Gives up as soon as it is certain that the folder is
+    /// too wide, so that the largest folder costs no more memory than the largest plain one.
     async fn entries(&mut self, path: &Path) -> Result<Vec<(String, FileType)>> {
         let failed = |source| disk_error("put", path, source);
         let mut listing = fs::read_dir(path).await.map_err(failed)?;
@@ -189,7 +191,8 @@ impl<S: BlockSink> PathAdder<'_, S> {
                 .into_string()
                 .map_err(|_| unsupported(&below, "has a name that is not UTF-8; such names are not added"))?;
             let found = entry.file_type().await.map_err(failed)?;
-            if !(self.options.keep)(&Found { path: &below, name: &name, folder: found.is_dir() }) {
+            let (folder, symlink) = (found.is_dir(), found.is_symlink());
+            if !(self.options.keep)(&Found { path: &below, name: &name, folder, symlink }) {
                 continue;
             }
             estimate += name.len() + self.shape.cid_bytes();

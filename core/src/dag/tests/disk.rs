@@ -14,9 +14,12 @@ async fn hidden_files_are_added_and_entries_can_be_left_out() {
     fs::write(root.join("target/deep/x"), "x").expect("written");
     fs::write(root.join(".hidden"), "h").expect("written");
     fs::write(root.join("kept"), "k").expect("written");
+    let all = add_path(&root, Layout::default(), &mut NullSink).await.expect("added");
+    symlink("kept", root.join("link")).expect("made");
 
     let mut blocks = Blocks::default();
-    let all = add_path(&root, Layout::default(), &mut blocks).await.expect("added");
+    let unlinked = AddOptions::new(Layout::default()).keep(|found| !found.symlink);
+    assert_eq!(add_path(&root, unlinked, &mut blocks).await.expect("added"), all);
     let names = async |cid| -> Vec<String> {
         list(&blocks, &cid).await.expect("listed").into_iter().map(|entry| entry.name).collect()
     };
@@ -27,14 +30,15 @@ async fn hidden_files_are_added_and_entries_can_be_left_out() {
         .keep(|found| {
             asked.lock().expect("whole").push((found.name.to_owned(), found.folder));
             let build = found.folder && found.name == "target";
-            !build && !found.name.starts_with('.')
+            !build && !found.symlink && !found.name.starts_with('.')
         })
         .progress(|progress| assert!(progress.path.starts_with(&root)));
     let some = add_path(&root, options, &mut NullSink).await.expect("added");
     assert_eq!((some.bytes, some.blocks), (1, 2));
     let mut asked = asked.into_inner().expect("whole");
     asked.sort();
-    assert_eq!(asked, [(".hidden".into(), false), ("kept".into(), false), ("target".into(), true)]);
+    let expected = [(".hidden", false), ("kept", false), ("link", false), ("target", true)];
+    assert_eq!(asked, expected.map(|(name, folder)| (name.to_owned(), folder)));
 }
 
 #[tokio::test]
