@@ -1,7 +1,7 @@
 //! CARv1: many blocks in one stream of bytes. <https://ipld.io/specs/transport/car/carv1/>
 //!
-//! Headers and writing are iroh-car's. Sections are read here: its reader takes a file that was cut off inside a length for a whole
-//! one, allows 4 MiB whatever the limit for blocks is, and does not hash.
+//! Headers and writing are iroh-car's. Sections are read here: its reader takes a file that was cut off inside a
+//! length for a whole one, allows 4 MiB whatever the limit for blocks is, and does not hash.
 
 use std::collections::HashSet;
 use std::io::{self, Cursor};
@@ -39,8 +39,8 @@ pub struct Exported {
 /// That is the order of `ipfs dag export`. Memory grows by about 100 bytes a block, to know what was written.
 ///
 /// # Errors
-/// `Config` without a root; `NotFound` for a missing block; what [`links`] says; `Unexpected` when the writer fails. What was
-/// written before then is a CAR that lacks blocks.
+/// `Config` without a root; `NotFound` for a missing block; what [`links`] says; `Unexpected` when the writer
+/// fails. What was written before then is a CAR that lacks blocks.
 pub async fn export_car(
     source: &(impl BlockSource + ?Sized),
     roots: &[Cid],

@@ -25,9 +25,9 @@ const ENTRY_OVERHEAD: usize = 8;
 /// times, are kept. A folder has the CID that `ipfs add -r` gives it under the same layout.
 ///
 /// # Errors
-/// Each names the path: `Unsupported` for a symbolic link, a device, a name that is not UTF-8, and a folder so large
-/// that it would be sharded; `NotFound` and `Unauthorized` for what cannot be read; `Unexpected` for a file that changed
-/// meanwhile; `TooLarge` below 128 folders; whatever the sink says.
+/// Each names the path: `Unsupported` for a symbolic link, a device, a name that is not UTF-8, and a folder so
+/// large that it would be sharded; `NotFound` and `Unauthorized` for what cannot be read; `Unexpected` for a file
+/// that changed meanwhile; `TooLarge` below 128 folders; whatever the sink says.
 ///
 /// # Cancel safety
 /// Dropping the future leaves some blocks in the sink and no root.
@@ -56,7 +56,8 @@ impl<'a> AddOptions<'a> {
         Self { layout, keep: Box::new(|_| true), progress: Box::new(|_| ()) }
     }
 
-    /// Leaves out what `keep` answers `false` for, folders with all they hold. The path added itself is not asked about.
+    /// Leaves out what `keep` answers `false` for, folders with all they hold. The path added itself is not asked
+    /// about.
     #[must_use]
     pub fn keep(mut self, keep: impl FnMut(&Found<'_>) -> bool + Send + 'a) -> Self {
         self.keep = Box::new(keep);

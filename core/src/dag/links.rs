@@ -13,8 +13,9 @@ use crate::{Block, DAG_CBOR, Error, ErrorKind, Follow, RAW, Result};
 /// Every link of a block, in its order, repeats included; none for raw bytes.
 ///
 /// # Errors
-/// `Unsupported` for a codec other than raw, dag-pb and dag-cbor: to call it a leaf would lose what hangs under it.
-/// `TooLarge` above [`MAX_LINKS`]; `Integrity` when it is malformed, nests more than 256 deep or is not strict dag-cbor.
+/// `Unsupported` for a codec other than raw, dag-pb and dag-cbor: to call it a leaf would lose what hangs under
+/// it. `TooLarge` above [`MAX_LINKS`]; `Integrity` when it is malformed, nests more than 256 deep or is not strict
+/// dag-cbor.
 pub fn links(block: &Block) -> Result<Vec<Cid>> {
     match block.cid().codec() {
         RAW => Ok(vec![]),

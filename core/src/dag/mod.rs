@@ -4,9 +4,9 @@
 //! makes in any layout. Both are streams: memory depends neither on the size of a file nor on the number of files.
 //!
 //! Blocks come in and go out through two small traits, [`BlockSource`] and [`BlockSink`]; every
-//! [`Store`](crate::Store) is a source. What a source hands out is a [`Block`](crate::Block), so it was hashed; yet its author may be
-//! hostile, so sizes are compared with what was promised, and links, depth and entries are bounded by the constants
-//! of this module.
+//! [`Store`](crate::Store) is a source. What a source hands out is a [`Block`](crate::Block), so it was hashed;
+//! yet its author may be hostile, so sizes are compared with what was promised, and links, depth and entries are
+//! bounded by the constants of this module.
 //!
 //! Symbolic links and sharded folders (HAMT) come later: meeting one is `Unsupported` and named.
 

@@ -1,8 +1,8 @@
 //! dag-pb nodes and the UnixFS message inside them, decoded strictly and without copying content.
 //!
 //! Writing is left to rust-unixfs. Its reader drops links that it cannot parse and adds sizes unchecked, which is
-//! not good enough for nodes of strangers; so reading is here, by the specifications: <https://ipld.io/specs/codecs/dag-pb/spec/>
-//! and <https://specs.ipfs.tech/unixfs/>.
+//! not good enough for nodes of strangers; so reading is here, by the specifications:
+//! <https://ipld.io/specs/codecs/dag-pb/spec/> and <https://specs.ipfs.tech/unixfs/>.
 
 use bytes::Bytes;
 use cid::Cid;

@@ -19,8 +19,8 @@ use crate::{Error, ErrorKind, Result};
 /// The source is taken by value: give a reference, an `Arc`, or whatever else is cheap to clone.
 ///
 /// # Errors
-/// In the stream: `NotFound` for a missing block; `Integrity` for a malformed node or a wrong length; `Unsupported` for what is
-/// no file; `TooLarge` above a limit of this module.
+/// In the stream: `NotFound` for a missing block; `Integrity` for a malformed node or a wrong length;
+/// `Unsupported` for what is no file; `TooLarge` above a limit of this module.
 pub fn read<S: BlockSource>(
     source: S,
     cid: &Cid,

@@ -38,14 +38,16 @@ pub struct Written {
 
 /// Writes a file, or a folder with all it holds, to `to`: whole, or nothing changes.
 ///
-/// It is built beside `to` under a temporary name, `.carrick-…`, and renamed at the end. An existing file is replaced by
-/// a file and stays as it was until then; nothing else is replaced. A file is flushed to disk before it takes its place; a
-/// folder, which replaces nothing, is not. Names that would leave the folder (`..`, `/`, empty, with NUL) are refused.
+/// It is built beside `to` under a temporary name, `.carrick-…`, and renamed at the end. An existing file is
+/// replaced by a file and stays as it was until then; nothing else is replaced. A file is flushed to disk before
+/// it takes its place; a folder, which replaces nothing, is not. Names that would leave the folder (`..`, `/`,
+/// empty, with NUL) are refused.
 ///
 /// # Errors
-/// `Config` when `to` is a folder, or exists and a folder would take its place; `NotFound` for a missing block or a
-/// missing parent folder; `Integrity` for a malformed node or a hostile name; `Unsupported` for symbolic links and sharded folders;
-/// `TooLarge` above a limit of this module; `Full`, `Unauthorized`, `Unexpected` of the disk, with the path.
+/// `Config` when `to` is a folder, or exists and a folder would take its place; `NotFound` for a missing block or
+/// a missing parent folder; `Integrity` for a malformed node or a hostile name; `Unsupported` for symbolic links
+/// and sharded folders; `TooLarge` above a limit of this module; `Full`, `Unauthorized`, `Unexpected` of the disk,
+/// with the path.
 ///
 /// # Cancel safety
 /// Dropping the future removes what was written so far; `to` is as it was.
