@@ -1,1 +1,16 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod config;
+mod error;
+mod io;
+mod queue;
+mod state;
+mod tls;
+mod transport;
+mod wire;
+
+pub use config::QuicConfig;
+pub use transport::Quic;
+
+carrick_core::register_transport!("quic", QuicConfig, Quic::open);

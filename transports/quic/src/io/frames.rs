@@ -1,0 +1,93 @@
+//! Frames on QUIC streams: read without a copy too many, written without any.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use carrick_core::Host;
+use quinn::{ReadExactError, RecvStream, SendStream};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use crate::error::Fault;
+use crate::wire::{Broken, HEAD_BYTES, Head, Kind};
+
+/// Reads the frames of one stream.
+///
+/// Dropping it before the end tells the far end to stop sending.
+pub(crate) struct Reader {
+    stream: RecvStream,
+    host: Host,
+    idle: Option<Duration>,
+}
+
+impl Reader {
+    /// Waits for ever.
+    pub(crate) fn new(stream: RecvStream, host: &Host) -> Self {
+        Self { stream, host: host.clone(), idle: None }
+    }
+
+    /// Gives up when no byte came for so long.
+    pub(crate) fn idle(mut self, limit: Duration) -> Self {
+        self.idle = Some(limit);
+        self
+    }
+
+    /// The next head; `None` where the stream ends between two frames.
+    pub(crate) async fn head(&mut self) -> Result<Option<Head>, Fault> {
+        let mut head = [0; HEAD_BYTES];
+        match within(self.idle, self.stream.read_exact(&mut head)).await? {
+            Ok(()) => Ok(Some(Head::decode(head, self.host.limits())?)),
+            Err(ReadExactError::FinishedEarly(0)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next head, which must be there and be one of `kinds`.
+    pub(crate) async fn expect(&mut self, kinds: &[Kind]) -> Result<Head, Fault> {
+        let head = self.head().await?.ok_or(Fault::Cut)?;
+        if kinds.contains(&head.kind) { Ok(head) } else { Err(Broken::Misplaced(head.kind).into()) }
+    }
+
+    /// As many bytes as a head said, in one piece of exactly that size.
+    pub(crate) async fn body(&mut self, length: usize) -> Result<Bytes, Fault> {
+        let mut body = BytesMut::with_capacity(length);
+        let mut room = (&mut body).limit(length);
+        while room.has_remaining_mut() {
+            if within(self.idle, self.stream.read_buf(&mut room)).await?? == 0 {
+                return Err(Fault::Cut);
+            }
+        }
+        Ok(body.freeze())
+    }
+
+    /// Reads a body to nowhere.
+    pub(crate) async fn skip(&mut self, mut length: usize) -> Result<(), Fault> {
+        while length > 0 {
+            let chunk = within(self.idle, self.stream.read_chunk(length, true)).await??.ok_or(Fault::Cut)?;
+            length -= chunk.bytes.len();
+        }
+        Ok(())
+    }
+}
+
+/// Writes chunks as they are; gives up when the far end takes no byte for `idle`.
+pub(crate) async fn write(
+    stream: &mut SendStream,
+    mut chunks: &mut [Bytes],
+    idle: Option<Duration>,
+) -> Result<(), Fault> {
+    while !chunks.is_empty() {
+        let written = within(idle, stream.write_chunks(chunks)).await??;
+        chunks = &mut chunks[written.chunks..];
+    }
+    Ok(())
+}
+
+/// Bounds a step by an idle limit, if there is one.
+pub(crate) async fn within<T>(idle: Option<Duration>, step: impl Future<Output = T>) -> Result<T, Fault> {
+    match idle {
+        None => Ok(step.await),
+        Some(idle) => timeout(idle, step).await.map_err(|_| Fault::Stalled),
+    }
+}

@@ -1,0 +1,187 @@
+//! Staying connected: bootstrap peers for ever, neighbours up to a number, strangers not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carrick_core::{Host, Notice, PeerAddr, PeerId};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::Shared;
+use crate::address;
+use crate::wire::Reason;
+
+/// How often membership is asked again for those connected.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the interfaces are looked at, where we listen on all of them.
+const INTERFACES: Duration = Duration::from_secs(15);
+/// Learnt peers dialled at once.
+const DIALS_AT_ONCE: usize = 4;
+
+/// Keeps the connections of a transport until it closes.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let (done, mut ended) = mpsc::channel(DIALS_AT_ONCE);
+    let mut plan = Plan::new(&shared.config.bootstrap);
+    let mut look = Instant::now() + INTERFACES;
+    let mut told = shared.host.record().seq();
+    loop {
+        let changed = shared.changed.notified();
+        shared.table().close_where(|peer| !shared.host.admits(peer), Reason::NotAdmitted);
+        if Instant::now() >= look {
+            look = Instant::now() + INTERFACES;
+            shared.look_at_interfaces();
+        }
+        shared.tell_own_record(&mut told);
+        for (key, addr) in plan.due(&shared) {
+            let (task, done) = (shared.clone(), done.clone());
+            shared.host.spawn(async move {
+                let peer = task.connect(&addr).await.map(|link| link.peer).ok();
+                // The keeper ends with the transport.
+                let _ = done.send((key, peer)).await;
+            });
+        }
+        let wake = plan.next().unwrap_or(Instant::now() + TICK).min(Instant::now() + TICK);
+        tokio::select! {
+            biased;
+            () = shared.closing.cancelled() => return,
+            Some((key, peer)) = ended.recv() => plan.ended(key, peer, &shared.host),
+            () = changed => {}
+            () = sleep_until(wake) => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Tells the node when the addresses behind a wildcard changed.
+    fn look_at_interfaces(&self) {
+        if self.sockets.refresh() {
+            self.host.notice(Notice::Listening(self.sockets.listen_addrs()));
+        }
+    }
+
+    /// Tells the neighbours when our own record changed.
+    fn tell_own_record(&self, told: &mut u64) {
+        let record = self.host.record();
+        if record.seq() != *told {
+            *told = record.seq();
+            self.pass_record(&record, None);
+        }
+    }
+}
+
+/// Whom a dial was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A bootstrap peer by its place in the configuration.
+    Bootstrap(usize),
+    /// A peer whose record was passed on.
+    Learnt(PeerId),
+}
+
+/// The history of dials to one peer.
+#[derive(Clone, Copy, Debug)]
+struct Tries {
+    failed: u32,
+    next: Instant,
+    running: bool,
+}
+
+/// Whom to dial when.
+struct Plan {
+    bootstrap: Vec<PeerAddr>,
+    tries: BTreeMap<Key, Tries>,
+}
+
+impl Plan {
+    fn new(bootstrap: &[PeerAddr]) -> Self {
+        Self { bootstrap: bootstrap.to_vec(), tries: BTreeMap::new() }
+    }
+
+    /// What to dial now.
+    fn due(&mut self, shared: &Shared) -> Vec<(Key, PeerAddr)> {
+        let now = Instant::now();
+        let wanted = |peer: &PeerId| {
+            *peer != shared.host.me()
+                && shared.link(peer).is_none()
+                && !shared.table().state.is_apart(peer)
+                && shared.host.admits(peer)
+        };
+        let mut due = Vec::new();
+        for (nth, addr) in self.bootstrap.iter().enumerate() {
+            let key = Key::Bootstrap(nth);
+            if addr.peer.as_ref().is_none_or(wanted) && start(&mut self.tries, key, now) {
+                due.push((key, addr.clone()));
+            }
+        }
+        self.due_neighbours(shared, now, wanted, &mut due);
+        due
+    }
+
+    /// Learnt peers, while there are fewer neighbours than wanted; from a random one on, so that not all nodes of a
+    /// network dial the same.
+    fn due_neighbours(
+        &mut self,
+        shared: &Shared,
+        now: Instant,
+        wanted: impl Fn(&PeerId) -> bool,
+        due: &mut Vec<(Key, PeerAddr)>,
+    ) {
+        let running = self.tries.iter().filter(|(key, tries)| matches!(key, Key::Learnt(_)) && tries.running);
+        let running = running.count();
+        let missing = shared.config.neighbours.saturating_sub(shared.links().len() + running);
+        let mut room = missing.min(DIALS_AT_ONCE.saturating_sub(running));
+        if room == 0 {
+            return;
+        }
+        let mut records = shared.host.records(shared.host.limits().known_peers);
+        self.tries.retain(|key, tries| match key {
+            Key::Bootstrap(_) => true,
+            Key::Learnt(peer) => tries.running || records.iter().any(|record| record.peer() == peer),
+        });
+        if !records.is_empty() {
+            let from = usize::try_from(shared.host.random() % records.len() as u64).unwrap_or(0);
+            records.rotate_left(from);
+        }
+        for record in records {
+            let addrs: Vec<_> =
+                record.addrs().iter().filter(|addr| address::is_quic(addr)).cloned().collect();
+            let key = Key::Learnt(*record.peer());
+            if room > 0 && !addrs.is_empty() && wanted(record.peer()) && start(&mut self.tries, key, now) {
+                due.push((key, PeerAddr::new(*record.peer(), addrs)));
+                room -= 1;
+            }
+        }
+    }
+
+    /// A dial ended; a bootstrap peer that was given without its id is known by it from now on.
+    fn ended(&mut self, key: Key, peer: Option<PeerId>, host: &Host) {
+        let Some(tries) = self.tries.get_mut(&key) else { return };
+        tries.running = false;
+        tries.failed = if peer.is_some() { 0 } else { tries.failed.saturating_add(1) };
+        tries.next = Instant::now() + host.backoff(tries.failed);
+        if let (Key::Bootstrap(nth), Some(peer)) = (key, peer) {
+            self.bootstrap[nth].peer.get_or_insert(peer);
+        }
+    }
+
+    /// When the next dial may be due.
+    fn next(&self) -> Option<Instant> {
+        self.tries
+            .values()
+            .filter(|tries| !tries.running)
+            .map(|tries| tries.next)
+            .filter(|next| *next > Instant::now())
+            .min()
+    }
+}
+
+/// Begins a dial if its time has come.
+fn start(tries: &mut BTreeMap<Key, Tries>, key: Key, now: Instant) -> bool {
+    let tries = tries.entry(key).or_insert(Tries { failed: 0, next: now, running: false });
+    if tries.running || tries.next > now {
+        return false;
+    }
+    tries.running = true;
+    true
+}

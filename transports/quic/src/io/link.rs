@@ -1,0 +1,236 @@
+//! One connection to one peer, from its hello to its end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use carrick_core::{Direction, Lane, Misdeed, Multiaddr, PeerId, PeerInfo, Remote, Time};
+use quinn::{ConnectionError, SendStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use super::Shared;
+use super::frames::Reader;
+use crate::address;
+use crate::error::Fault;
+use crate::queue::{Frame, Pushed, Queue};
+use crate::state::LinkId;
+use crate::wire::Reason;
+
+/// Control frames that may wait for one peer. Whoever lets more pile up does not read, and is let go.
+pub(super) const CONTROL_FRAMES: usize = 512;
+/// How long a link that another one replaced still carries what was on its way.
+const RETIREMENT: Duration = Duration::from_secs(2);
+
+/// A link whose peer is known and admitted.
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) peer: PeerId,
+    pub(crate) remote: Remote,
+    pub(crate) connection: quinn::Connection,
+    pub(crate) outbox: Outbox,
+    direction: Direction,
+    since: Time,
+    control: mpsc::Sender<Bytes>,
+}
+
+/// A link that was taken, before its tasks run.
+pub(super) struct Taken {
+    pub(super) link: Arc<Link>,
+    pub(super) control: mpsc::Receiver<Bytes>,
+}
+
+impl Link {
+    /// A link over a connection whose hello was read.
+    pub(super) fn taken(
+        shared: &Shared,
+        id: LinkId,
+        peer: PeerId,
+        connection: quinn::Connection,
+        dialled: bool,
+    ) -> Taken {
+        let (sender, control) = mpsc::channel(CONTROL_FRAMES);
+        let link = Self {
+            id,
+            peer,
+            remote: Remote::Peer(peer),
+            connection,
+            outbox: Outbox::new(shared.host.limits().send_queue_bytes),
+            direction: if dialled { Direction::Outbound } else { Direction::Inbound },
+            since: shared.host.now(),
+            control: sender,
+        };
+        Taken { link: Arc::new(link), control }
+    }
+
+    /// Where the peer is reached now.
+    pub(crate) fn addr(&self) -> Multiaddr {
+        address::of_socket(self.connection.remote_address())
+    }
+
+    /// What `status` shows.
+    pub(crate) fn info(&self) -> PeerInfo {
+        let mut info = PeerInfo::new(self.remote.clone());
+        info.addrs = vec![self.addr()];
+        info.rtt = Some(self.connection.rtt());
+        info.direction = Some(self.direction);
+        info.since = Some(self.since);
+        info
+    }
+
+    /// Sends a control frame that must not be lost; a peer that let the queue fill up is let go.
+    pub(crate) fn tell(&self, frame: Bytes) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.control.try_send(frame) {
+            self.close(Reason::Stalled);
+        }
+    }
+
+    /// Sends a control frame that may be lost; answers whether it will go. Half of the queue is kept for what may not.
+    pub(crate) fn offer(&self, frame: Bytes) -> bool {
+        self.control.capacity() > CONTROL_FRAMES / 2 && self.control.try_send(frame).is_ok()
+    }
+
+    /// Ends the link; the far end learns why.
+    pub(crate) fn close(&self, reason: Reason) {
+        self.connection.close(reason.code(), reason.text().as_bytes());
+    }
+
+    /// Another link took its place: what is queued still goes out.
+    pub(crate) fn retire(&self) {
+        self.outbox.retire();
+    }
+
+    /// Whether another link took its place.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.outbox.retired.load(Ordering::Acquire)
+    }
+}
+
+/// Messages that wait to be written to one peer.
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    ready: Notify,
+    retired: AtomicBool,
+}
+
+impl Outbox {
+    fn new(max_bytes: usize) -> Self {
+        let queue = Mutex::new(Queue::new(max_bytes));
+        Self { queue, ready: Notify::new(), retired: AtomicBool::new(false) }
+    }
+
+    /// Lets a message wait.
+    pub(crate) fn push(&self, lane: Lane, frame: Frame) -> Pushed {
+        let pushed = self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(lane, frame);
+        self.ready.notify_one();
+        pushed
+    }
+
+    /// The chunks of the next messages, about `bytes` of them; waits for the first. `None` when nothing more will come.
+    pub(super) async fn take(&self, bytes: usize) -> Option<Vec<Bytes>> {
+        loop {
+            let chunks = self.take_now(bytes);
+            if !chunks.is_empty() {
+                return Some(chunks);
+            }
+            if self.retired.load(Ordering::Acquire) {
+                return None;
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    fn take_now(&self, bytes: usize) -> Vec<Bytes> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut chunks, mut taken) = (Vec::new(), 0);
+        while taken < bytes {
+            let Some(Frame { head, bytes }) = queue.pop() else { break };
+            taken += head.len() + bytes.len();
+            chunks.extend([head, bytes]);
+        }
+        chunks
+    }
+
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.ready.notify_one();
+    }
+}
+
+impl Shared {
+    /// Starts the tasks of a link. They end with its connection.
+    pub(super) fn start(self: &Arc<Self>, taken: Taken, control: SendStream, reader: Reader) {
+        let Taken { link, control: queue } = taken;
+        let run = || (self.clone(), link.clone());
+        let (shared, of) = run();
+        self.host.spawn(async move { shared.supervise(&of).await });
+        let (shared, of) = run();
+        self.host.spawn(async move { shared.write_control(&of, control, queue).await });
+        let (shared, of) = run();
+        self.host.spawn(async move { shared.read_control(&of, reader).await });
+        let (shared, of) = run();
+        self.host.spawn(async move { shared.write_messages(&of).await });
+        let (shared, of) = run();
+        self.host.spawn(async move { shared.read_messages(&of).await });
+        let (shared, of) = run();
+        self.host.spawn(async move { shared.serve(&of).await });
+        self.pass_known_records(&link);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the end of a link and clears up behind it.
+    async fn supervise(&self, link: &Link) {
+        let _gone = Gone { shared: self, link };
+        let reason = link.connection.closed().await;
+        tracing::debug!(peer = %link.peer, link = link.id, %reason, "link ended");
+        if let ConnectionError::ApplicationClosed(close) = &reason
+            && Reason::from_code(close.error_code.into_inner()) == Reason::Disconnected
+        {
+            let mut table = self.table();
+            if table.state.link(&link.peer) == Some(link.id) {
+                // The link is gone already: nothing is left to close.
+                let _ = table.state.part(link.peer);
+            }
+        }
+    }
+
+    /// Ends a link because of what went wrong on it, and blames the peer where it is to blame.
+    pub(super) fn fault(&self, link: &Link, fault: &Fault) {
+        match fault {
+            Fault::Broken(broken) => {
+                tracing::debug!(peer = %link.peer, %broken, "malformed");
+                self.host.count("malformed", 1);
+                self.host.report(&link.remote, Misdeed::Malformed);
+                link.close(Reason::Malformed);
+            }
+            Fault::Stalled => link.close(Reason::Stalled),
+            Fault::Cut | Fault::Stopped => link.close(Reason::Goodbye),
+            Fault::Lost(_) => {}
+        }
+    }
+
+    /// Closes a link that was replaced, once its retirement is over.
+    pub(super) async fn see_off(&self, link: &Link) {
+        // Either end may be the first.
+        let _ = timeout(RETIREMENT, link.connection.closed()).await;
+        link.close(Reason::Duplicate);
+    }
+}
+
+/// Takes a link out of the table when its supervisor ends, in whatever way.
+struct Gone<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        let mut table = self.shared.table();
+        let actions = table.state.down(&self.link.peer, self.link.id);
+        table.remove(self.link.id);
+        table.run(&self.shared.host, actions);
+        drop(table);
+        self.shared.changed.notify_waiters();
+    }
+}

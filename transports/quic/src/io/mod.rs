@@ -1,0 +1,196 @@
+//! Everything that touches sockets, streams, time and tasks.
+//!
+//! [`Shared`] is what all tasks of one transport hold; the transport itself holds it too, and when that is dropped or
+//! closed, every task ends. A [`Link`](link::Link) is one connection to one peer.
+
+pub(crate) mod accept;
+pub(crate) mod ask;
+pub(crate) mod control;
+pub(crate) mod dial;
+pub(crate) mod frames;
+pub(crate) mod gossip;
+pub(crate) mod hello;
+pub(crate) mod keep;
+pub(crate) mod link;
+pub(crate) mod serve;
+pub(crate) mod sockets;
+pub(crate) mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use carrick_core::{Error, ErrorKind, Host, Lane, MessageId, Notice, PeerId, Receipt, Result, Skip, Topic};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::QuicConfig;
+use crate::queue::Frame;
+use crate::state::{Action, LinkId, State};
+use crate::tls::Credentials;
+use crate::wire::{self, Kind, Reason};
+use dial::Dials;
+use link::Link;
+use sockets::Sockets;
+
+/// What all tasks of one transport share.
+pub(crate) struct Shared {
+    pub(crate) host: Host,
+    pub(crate) config: QuicConfig,
+    pub(crate) credentials: Credentials,
+    pub(crate) sockets: Sockets,
+    /// Names this running instance in every hello.
+    pub(crate) session: u64,
+    /// Handshakes that others began and that are not done.
+    pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) dials: Dials,
+    /// Wakes the keeper and whoever waits for a link: one came or went.
+    pub(crate) changed: Notify,
+    pub(crate) closing: CancellationToken,
+    table: Mutex<Table>,
+}
+
+/// The state machine and the links that it speaks of.
+pub(crate) struct Table {
+    pub(crate) state: State,
+    links: BTreeMap<LinkId, Arc<Link>>,
+    next: LinkId,
+}
+
+impl Shared {
+    /// Nothing runs yet.
+    pub(crate) fn new(
+        host: Host,
+        config: QuicConfig,
+        credentials: Credentials,
+        sockets: Sockets,
+    ) -> Arc<Self> {
+        let limits = host.limits();
+        let state = State::new(host.me(), limits.connections, limits.topics_per_peer);
+        Arc::new(Self {
+            session: host.random(),
+            handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            dials: Dials::default(),
+            changed: Notify::new(),
+            closing: CancellationToken::new(),
+            table: Mutex::new(Table { state, links: BTreeMap::new(), next: 0 }),
+            host,
+            config,
+            credentials,
+            sockets,
+        })
+    }
+
+    /// An error of this instance.
+    pub(crate) fn fail(&self, kind: ErrorKind, operation: &'static str, detail: impl Into<String>) -> Error {
+        Error::new(kind, operation, detail).on(self.host.instance().to_owned())
+    }
+
+    /// `Closed` once the transport is closed.
+    pub(crate) fn open(&self, operation: &'static str) -> Result<()> {
+        if self.closing.is_cancelled() {
+            return Err(self.fail(ErrorKind::Closed, operation, "the transport is closed"));
+        }
+        Ok(())
+    }
+
+    /// The table. Nobody waits for anything while holding it.
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The link to a peer.
+    pub(crate) fn link(&self, peer: &PeerId) -> Option<Arc<Link>> {
+        let table = self.table();
+        table.links.get(&table.state.link(peer)?).cloned()
+    }
+
+    /// The links to all peers, sorted by peer.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        let table = self.table();
+        table.state.peers().filter_map(|(_, link)| table.links.get(&link).cloned()).collect()
+    }
+
+    /// Puts a message into the queue of every peer it goes to.
+    pub(crate) fn send(&self, topic: &Topic, id: &MessageId, bytes: &Bytes, lane: Lane) -> Receipt {
+        let frame = Frame { head: wire::message_head(topic, bytes.len()), bytes: bytes.clone() };
+        let (mut sent, mut full, mut banned) = (0, 0, 0);
+        let table = self.table();
+        for (_, link) in table.state.targets(topic, id, lane) {
+            let Some(link) = table.links.get(&link) else { continue };
+            if !self.host.relays_to(&link.remote) {
+                banned += 1;
+                continue;
+            }
+            let pushed = link.outbox.push(lane, frame.clone());
+            if pushed.taken {
+                sent += 1;
+            } else {
+                full += 1;
+            }
+            if pushed.dropped > 0 {
+                self.host.notice(Notice::Dropped { remote: link.remote.clone(), count: pushed.dropped });
+            }
+        }
+        let skipped = [(Skip::QueueFull, full), (Skip::Banned, banned)];
+        Receipt::counted(sent, skipped.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Ends everything now; what the far ends are told is on its way when this returns.
+    pub(crate) fn shut_down(&self) {
+        self.closing.cancel();
+        self.sockets.close();
+    }
+}
+
+impl Table {
+    /// A number for a new link.
+    pub(crate) fn next_link(&mut self) -> LinkId {
+        self.next += 1;
+        self.next
+    }
+
+    /// Makes a link known, before the actions that speak of it.
+    pub(crate) fn insert(&mut self, link: Arc<Link>) {
+        self.links.insert(link.id, link);
+    }
+
+    /// Forgets a link that ended.
+    pub(crate) fn remove(&mut self, link: LinkId) {
+        self.links.remove(&link);
+    }
+
+    /// Carries out what the state machine decided, in its order: hence under the lock.
+    pub(crate) fn run(&self, host: &Host, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Notice(notice) => host.notice(notice),
+                Action::Announce { link, topic, joined } => {
+                    let kind = if joined { Kind::Join } else { Kind::Leave };
+                    self.with(link, |link| link.tell(wire::frame(kind, topic.as_str().as_bytes())));
+                }
+                Action::Retire(link) => self.retire(link),
+                Action::Close(link, reason) => self.with(link, |link| link.close(reason)),
+            }
+        }
+    }
+
+    /// Retires a link; one of the same peer that was retired before has had its time.
+    fn retire(&self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let before = |other: &&Arc<Link>| other.peer == link.peer && other.id != id && other.is_retired();
+        self.links.values().filter(before).for_each(|link| link.close(Reason::Duplicate));
+        link.retire();
+    }
+
+    fn with(&self, link: LinkId, act: impl FnOnce(&Link)) {
+        if let Some(link) = self.links.get(&link) {
+            act(link);
+        }
+    }
+
+    /// Closes every link to a peer that `refused` names.
+    pub(crate) fn close_where(&self, refused: impl Fn(&PeerId) -> bool, reason: Reason) {
+        self.links.values().filter(|link| refused(&link.peer)).for_each(|link| link.close(reason));
+    }
+}
