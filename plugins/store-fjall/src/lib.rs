@@ -1,1 +1,14 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod batch;
+mod config;
+mod database;
+mod error;
+mod keys;
+mod store;
+mod writer;
+
+pub use config::FjallConfig;
+pub use store::FjallStore;
+
+carrick_core::register_store!("fjall", FjallConfig, FjallStore::open);

@@ -1,0 +1,216 @@
+//! Many writes gathered into one: later ones see the earlier ones, each key is written once.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
+
+use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, Owner, Pin, Result, Usage};
+use fjall::Slice;
+
+use crate::database::{Database, Space, USAGE_KEY};
+use crate::error::failed;
+use crate::keys;
+
+/// What pins and metadata leave of the disk; only deleting may go below, because it makes room.
+const FLOOR_BYTES: u64 = 8 << 20;
+
+/// One write of a caller.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Put(Vec<Block>),
+    Delete(Cid),
+    Pin(Pin),
+    Unpin(Cid, Owner),
+    Meta(Vec<(String, Option<Bytes>)>),
+}
+
+impl Write {
+    /// The operation as errors name it.
+    pub(crate) fn operation(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::Delete(_) => "delete",
+            Self::Pin(_) => "pin",
+            Self::Unpin(..) => "unpin",
+            Self::Meta(_) => "set_meta",
+        }
+    }
+
+    /// About how many bytes it will write.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Put(blocks) => blocks.iter().map(Block::size).sum(),
+            Self::Meta(entries) => {
+                entries.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
+            }
+            Self::Delete(_) | Self::Pin(_) | Self::Unpin(..) => 0,
+        }
+    }
+}
+
+/// How much may be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    /// Bytes of blocks in all.
+    pub(crate) max_bytes: Option<u64>,
+    /// Bytes of the disk that blocks leave free.
+    pub(crate) reserve_bytes: u64,
+}
+
+/// What a batch left behind.
+pub(crate) struct Committed {
+    /// How much the store holds now.
+    pub(crate) usage: Usage,
+    /// Whether the disk was flushed; there may have been nothing to write.
+    pub(crate) flushed: bool,
+}
+
+/// Writes that become durable together.
+pub(crate) struct Batch<'a> {
+    db: &'a Database,
+    room: &'a Room,
+    /// Free bytes of the disk, less what this batch takes.
+    free: u64,
+    usage: Usage,
+    changes: BTreeMap<(Space, Vec<u8>), Option<Slice>>,
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch on top of what the database holds.
+    pub(crate) fn new(db: &'a Database, room: &'a Room, usage: Usage, disk: &Path) -> Self {
+        Self { db, room, free: free_bytes(disk), usage, changes: BTreeMap::new() }
+    }
+
+    /// Adds a write, whole or, on an error, not at all. Answers whether there was something to delete.
+    pub(crate) fn add(&mut self, write: Write) -> Result<bool> {
+        match write {
+            Write::Put(blocks) => self.put(&blocks).map(|()| true),
+            Write::Delete(cid) => self.delete(&cid),
+            Write::Pin(pin) => {
+                self.claim_floor("pin")?;
+                let key = keys::pin(&pin.cid, &pin.owner)?;
+                self.set(Space::Pins, key, Some(Slice::new(&keys::pin_depth(pin.depth))));
+                Ok(true)
+            }
+            Write::Unpin(cid, owner) => self.remove("unpin", Space::Pins, keys::pin(&cid, &owner)?),
+            Write::Meta(entries) => self.set_meta(entries),
+        }
+    }
+
+    /// Makes all of it durable and answers the new usage. A batch without changes touches nothing.
+    pub(crate) fn commit(mut self) -> fjall::Result<Committed> {
+        if self.changes.is_empty() {
+            return Ok(Committed { usage: self.usage, flushed: false });
+        }
+        self.set(Space::Own, USAGE_KEY.to_vec(), Some(Slice::new(&keys::usage(self.usage))));
+        let mut batch = self.db.durable_batch();
+        for ((space, key), value) in self.changes {
+            match value {
+                Some(value) => batch.insert(self.db.space(space), key, value),
+                None => batch.remove(self.db.space(space), key),
+            }
+        }
+        batch.commit().map(|()| Committed { usage: self.usage, flushed: true })
+    }
+
+    fn put(&mut self, blocks: &[Block]) -> Result<()> {
+        let mut new: BTreeMap<Vec<u8>, &Block> = BTreeMap::new();
+        for block in blocks {
+            if let Entry::Vacant(entry) = new.entry(keys::block(block.cid()))
+                && !self.holds("put", Space::Blocks, entry.key())?
+            {
+                entry.insert(block);
+            }
+        }
+        let bytes: u64 = new.values().map(|block| block.size() as u64).sum();
+        self.claim(bytes)?;
+        self.usage = Usage::new(self.usage.blocks + new.len() as u64, self.usage.bytes + bytes);
+        for (key, block) in new {
+            // A copy, so that a small block does not keep the large buffer it was cut from until it is on disk.
+            self.set(Space::Blocks, key, Some(Slice::new(block.bytes())));
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, cid: &Cid) -> Result<bool> {
+        let key = keys::block(cid);
+        let size = match self.changes.get(&(Space::Blocks, key.clone())) {
+            Some(change) => change.as_ref().map(|value| value.len() as u64),
+            None => {
+                let stored = self.db.space(Space::Blocks).size_of(&key);
+                stored.map_err(|source| failed("delete", source))?.map(u64::from)
+            }
+        };
+        let Some(size) = size else { return Ok(false) };
+        self.usage = Usage::new(self.usage.blocks.saturating_sub(1), self.usage.bytes.saturating_sub(size));
+        self.set(Space::Blocks, key, None);
+        Ok(true)
+    }
+
+    fn set_meta(&mut self, entries: Vec<(String, Option<Bytes>)>) -> Result<bool> {
+        self.claim_floor("set_meta")?;
+        let keyed: Result<Vec<_>> =
+            entries.into_iter().map(|(name, value)| keys::meta(&name).map(|key| (key, value))).collect();
+        for (key, value) in keyed? {
+            self.set(Space::Meta, key, value.map(|value| Slice::new(&value)));
+        }
+        Ok(true)
+    }
+
+    fn remove(&mut self, operation: &'static str, space: Space, key: Vec<u8>) -> Result<bool> {
+        let there = self.holds(operation, space, &key)?;
+        if there {
+            self.set(space, key, None);
+        }
+        Ok(there)
+    }
+
+    fn holds(&self, operation: &'static str, space: Space, key: &[u8]) -> Result<bool> {
+        match self.changes.get(&(space, key.to_vec())) {
+            Some(change) => Ok(change.is_some()),
+            None => self.db.space(space).contains_key(key).map_err(|source| failed(operation, source)),
+        }
+    }
+
+    fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Slice>) {
+        self.changes.insert((space, key), value);
+    }
+
+    /// Takes room for new blocks: of the quota, and of the disk, where they lie twice until the journal goes.
+    fn claim(&mut self, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let total = self.usage.bytes.saturating_add(bytes);
+        if let Some(max) = self.room.max_bytes.filter(|max| total > *max) {
+            let detail = format!("the blocks would take {total} bytes; the quota is {max}");
+            return Err(
+                full("put", detail).mend("raise `max_bytes` of the store, or delete what is not needed")
+            );
+        }
+        let left =
+            self.free.checked_sub(bytes.saturating_mul(2)).filter(|left| *left >= self.room.reserve_bytes);
+        self.free = left.ok_or_else(|| self.disk_full("put", self.room.reserve_bytes))?;
+        Ok(())
+    }
+
+    fn claim_floor(&self, operation: &'static str) -> Result<()> {
+        let floor = FLOOR_BYTES.min(self.room.reserve_bytes);
+        if self.free < floor { Err(self.disk_full(operation, floor)) } else { Ok(()) }
+    }
+
+    fn disk_full(&self, operation: &'static str, keep: u64) -> Error {
+        let detail = format!("the disk has {} bytes free, of which {keep} are kept back", self.free);
+        full(operation, detail).mend("make room on the disk, or lower `reserve_bytes` of the store")
+    }
+}
+
+fn full(operation: &'static str, detail: String) -> Error {
+    Error::new(ErrorKind::Full, operation, detail)
+}
+
+/// What an ordinary user may still write to the disk under `path`. Where the system does not tell, the disk is taken to
+/// be empty: then a full one shows itself by a failed write.
+fn free_bytes(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -1,0 +1,248 @@
+//! The database on disk: its lock, its format, its keyspaces, and reading from them.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use carrick_core::{Block, Bytes, Cid, Claim, Error, ErrorKind, Result, Usage};
+use fjall::{Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+
+use crate::error::{failed, io_kind};
+use crate::keys;
+
+/// The only format this version reads and writes: these keyspaces, keys as in [`keys`](crate::keys).
+const FORMAT: &[u8] = b"1";
+const FORMAT_KEY: &[u8] = b"format";
+pub(crate) const USAGE_KEY: &[u8] = b"usage";
+/// The keyspace of the store's own memory; the node's metadata is another one, so that no name can collide.
+const OWN: &str = "store";
+
+/// Keeps a store small in memory; the database's own defaults take 200 MB.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+const SMALL_MEMTABLE_BYTES: u64 = 2 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
+/// How much the journals may take on disk before tables are written to make them go. 64 MiB is the least allowed.
+const JOURNAL_BYTES: u64 = 128 << 20;
+/// One writes tables while the other tidies up.
+const WORKERS: usize = 2;
+const OPEN_FILES: usize = 128;
+
+/// A part of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Space {
+    Blocks,
+    Pins,
+    Meta,
+    Own,
+}
+
+/// The open database. Cloning is cheap; the last clone to go closes it, which may take as long as a step of tidying up,
+/// so it should not go on a thread of the async runtime.
+#[derive(Clone)]
+pub(crate) struct Database {
+    db: fjall::Database,
+    spaces: [Keyspace; 4],
+    /// Goes last, so that nobody opens what is still being closed.
+    _lock: Arc<File>,
+}
+
+impl Database {
+    /// Opens the store in `dir`, or makes one.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(|source| unusable(dir, source))?;
+        let lock = lock(dir)?;
+        let home = dir.join("db");
+        if !home.exists() {
+            create(dir, &home)?;
+        }
+        Self::mount(&home, lock)
+    }
+
+    fn mount(home: &Path, lock: Arc<File>) -> Result<Self> {
+        let db = open_database(home)?;
+        let format = match db.keyspace_exists(OWN) {
+            true => space(&db, Space::Own).and_then(|own| own.get(FORMAT_KEY)).map_err(opening)?,
+            false => None,
+        };
+        if format.as_deref() != Some(FORMAT) {
+            return Err(unknown_format(home, format.as_deref()));
+        }
+        let all = [Space::Blocks, Space::Pins, Space::Meta, Space::Own];
+        let [blocks, pins, meta, own] = all.map(|part| space(&db, part).map_err(opening));
+        Ok(Self { spaces: [blocks?, pins?, meta?, own?], db, _lock: lock })
+    }
+
+    /// A part, by name.
+    pub(crate) fn space(&self, space: Space) -> &Keyspace {
+        &self.spaces[space as usize]
+    }
+
+    /// A batch that is durable once committed, and visible to readers only then.
+    pub(crate) fn durable_batch(&self) -> fjall::OwnedWriteBatch {
+        self.db.batch().durability(Some(PersistMode::SyncAll))
+    }
+
+    /// Fails when an earlier write failed, here or in the background: after that it takes no writes any more.
+    fn check_writable(&self) -> fjall::Result<()> {
+        self.db.persist(PersistMode::Buffer)
+    }
+
+    /// Whether the background keeps up with the writers, so that a write will not wait inside the database: there it
+    /// could wait for ever if the background failed meanwhile.
+    ///
+    /// Begins a new memtable where one is over-full, which the database itself does after a write, but some time later
+    /// and not when it was opened with a long journal.
+    pub(crate) fn keeps_up(&self) -> fjall::Result<bool> {
+        use fjall::AbstractTree;
+        self.check_writable()?;
+        for space in &self.spaces {
+            if space.tree.active_memtable().size() >= 2 * MEMTABLE_BYTES {
+                space.rotate_memtable()?;
+            }
+        }
+        let keeps_up = |space: &Keyspace| space.sealed_memtable_count() < 2 && space.tree.l0_run_count() < 16;
+        Ok(self.spaces.iter().all(keeps_up))
+    }
+
+    /// Reads a block and compares it with its CID.
+    pub(crate) fn block(&self, cid: &Cid) -> Result<Option<Block>> {
+        let Some(bytes) = self.read("get", Space::Blocks, &keys::block(cid))? else { return Ok(None) };
+        Claim::new(*cid, bytes).check().map(Some).map_err(|source| {
+            Error::new(source.kind(), "get", format!("the block {cid} is damaged on disk"))
+                .mend(
+                    "delete it and fetch it again from a peer; a disk that damages files should be replaced",
+                )
+                .from_source(source)
+        })
+    }
+
+    /// Reads a value.
+    pub(crate) fn read(&self, operation: &'static str, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
+        let value = self.space(space).get(key).map_err(|source| failed(operation, source))?;
+        Ok(value.map(Into::into))
+    }
+
+    /// At most `limit` keys that begin with `prefix` and come after `after`, each read by `take`.
+    pub(crate) fn page<T>(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        take: impl Fn(fjall::Guard) -> fjall::Result<(fjall::UserKey, T)>,
+    ) -> fjall::Result<Vec<(fjall::UserKey, T)>> {
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let mut found = Vec::new();
+        for guard in self.space(space).range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
+            let (key, value) = take(guard)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            found.push((key, value));
+        }
+        Ok(found)
+    }
+
+    /// The counters as they were last written.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        let stored = self.read("open", Space::Own, USAGE_KEY)?;
+        stored.map_or(Ok(Usage::default()), |value| keys::read_usage(&value))
+    }
+}
+
+/// Takes the folder for this process; two stores in one folder would destroy it.
+fn lock(dir: &Path) -> Result<Arc<File>> {
+    let path = dir.join("lock");
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = opened.map_err(|source| unusable(dir, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Arc::new(file)),
+        Err(TryLockError::WouldBlock) => {
+            let detail = format!("the store in {} is open already", dir.display());
+            Err(wrong(detail).mend("stop the other node, or give this one another path"))
+        }
+        Err(TryLockError::Error(source)) => Err(unusable(dir, source)),
+    }
+}
+
+/// Makes the database beside its place and moves it there, so that a crash leaves a whole one or none.
+fn create(dir: &Path, home: &Path) -> Result<()> {
+    let beside = dir.join("db.new");
+    let io = |source| unusable(dir, source);
+    match fs::remove_dir_all(&beside) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(io(source)),
+        _ => {}
+    }
+    let write = || {
+        let db = open_database(&beside)?;
+        let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+        for part in [Space::Blocks, Space::Pins, Space::Meta, Space::Own] {
+            space(&db, part).map_err(opening)?;
+        }
+        batch.insert(&space(&db, Space::Own).map_err(opening)?, FORMAT_KEY, FORMAT);
+        batch.commit().map_err(opening)
+    };
+    write()?;
+    fs::rename(&beside, home).map_err(io)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
+}
+
+fn open_database(path: &Path) -> Result<fjall::Database> {
+    fjall::Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(JOURNAL_BYTES)
+        .max_cached_files(Some(OPEN_FILES))
+        .worker_threads(WORKERS)
+        .open()
+        .map_err(opening)
+}
+
+/// A part of the database, made when it is missing. Blocks lie in files of their own, so that tidying up the keys need
+/// not move them.
+fn space(db: &fjall::Database, space: Space) -> fjall::Result<Keyspace> {
+    let small = || KeyspaceCreateOptions::default().max_memtable_size(SMALL_MEMTABLE_BYTES);
+    match space {
+        Space::Blocks => db.keyspace("blocks", || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .with_kv_separation(Some(KvSeparationOptions::default()))
+        }),
+        Space::Pins => db.keyspace("pins", small),
+        Space::Meta => db.keyspace("meta", small),
+        Space::Own => db.keyspace(OWN, small),
+    }
+}
+
+fn unknown_format(home: &Path, found: Option<&[u8]>) -> Error {
+    let ours = String::from_utf8_lossy(FORMAT);
+    let detail = match found {
+        Some(found) => {
+            let found = String::from_utf8_lossy(&found[..found.len().min(16)]);
+            format!("the store in {} has format {found:?}; this version reads {ours}", home.display())
+        }
+        None => format!("{} is a database, but no store of Carrick", home.display()),
+    };
+    wrong(detail).mend("use the version of Carrick that wrote it, or give the store another path")
+}
+
+fn wrong(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, "open", detail)
+}
+
+fn opening(source: fjall::Error) -> Error {
+    failed("open", source)
+}
+
+/// A folder that cannot be used is the configuration's fault, unless its disk is full.
+fn unusable(dir: &Path, source: io::Error) -> Error {
+    let kind = match io_kind(&source) {
+        ErrorKind::Full => ErrorKind::Full,
+        _ => ErrorKind::Config,
+    };
+    let detail = format!("the store's folder {} cannot be used: {source}", dir.display());
+    Error::new(kind, "open", detail)
+        .mend("give the store another path, or this user the right to write there")
+        .from_source(source)
+}
