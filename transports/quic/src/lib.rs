@@ -14,3 +14,6 @@ pub use config::QuicConfig;
 pub use transport::Quic;
 
 carrick_core::register_transport!("quic", QuicConfig, Quic::open);
+
+#[cfg(test)]
+mod hostile;

@@ -69,6 +69,12 @@ impl Queue {
         gone.is_some()
     }
 
+    /// How much waits.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes the oldest frame of the first lane.
     pub(crate) fn pop(&mut self) -> Option<Frame> {
         let mut first = self.lanes.first_entry()?;
@@ -100,7 +106,7 @@ mod tests {
             assert_eq!(queue.push(lane, frame(name, 10)), Pushed { taken: true, dropped: 0 });
         }
         assert_eq!(names(&mut queue), [1, 2, 3, 4]);
-        assert_eq!(queue.bytes, 0);
+        assert_eq!(queue.bytes(), 0);
     }
 
     #[test]

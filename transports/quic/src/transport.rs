@@ -47,6 +47,14 @@ impl Quic {
     }
 }
 
+#[cfg(test)]
+impl Quic {
+    /// A look inside.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
 impl Drop for Quic {
     /// The tasks hold what they share, not the transport: without it they end, and the sockets are free.
     fn drop(&mut self) {

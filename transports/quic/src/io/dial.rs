@@ -162,7 +162,12 @@ impl Shared {
         Err(worst.unwrap_or(DialFault::Name("it has no address".into())))
     }
 
-    async fn attempt(&self, expected: Option<PeerId>, addr: SocketAddr) -> Result<Connection, DialFault> {
+    /// One address: QUIC and TLS, no word of ours yet.
+    pub(crate) async fn attempt(
+        &self,
+        expected: Option<PeerId>,
+        addr: SocketAddr,
+    ) -> Result<Connection, DialFault> {
         let unusable = || DialFault::Connect(ConnectError::InvalidRemoteAddress(addr));
         let endpoint = self.sockets.towards(&addr).ok_or_else(unusable)?;
         let (crypto, verdict) = self.credentials.client(expected).map_err(|_| unusable())?;

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 use crate::address;
-use crate::wire::Reason;
 
 /// How often membership is asked again for those connected.
 const TICK: Duration = Duration::from_secs(1);
@@ -27,7 +26,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut told = shared.host.record().seq();
     loop {
         let changed = shared.changed.notified();
-        shared.table().close_where(|peer| !shared.host.admits(peer), Reason::NotAdmitted);
+        shared.table().expel(&shared.host);
         if Instant::now() >= look {
             look = Instant::now() + INTERFACES;
             shared.look_at_interfaces();

@@ -152,6 +152,12 @@ impl Outbox {
         chunks
     }
 
+    /// How much waits.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
+
     fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.ready.notify_one();
@@ -202,10 +208,10 @@ impl Shared {
                 tracing::debug!(peer = %link.peer, %broken, "malformed");
                 self.host.count("malformed", 1);
                 self.host.report(&link.remote, Misdeed::Malformed);
-                link.close(Reason::Malformed);
+                self.table().end(&self.host, link.id, Reason::Malformed);
             }
-            Fault::Stalled => link.close(Reason::Stalled),
-            Fault::Cut | Fault::Stopped => link.close(Reason::Goodbye),
+            Fault::Stalled => self.table().end(&self.host, link.id, Reason::Stalled),
+            Fault::Cut | Fault::Stopped => self.table().end(&self.host, link.id, Reason::Goodbye),
             Fault::Lost(_) => {}
         }
     }
@@ -226,11 +232,7 @@ struct Gone<'a> {
 
 impl Drop for Gone<'_> {
     fn drop(&mut self) {
-        let mut table = self.shared.table();
-        let actions = table.state.down(&self.link.peer, self.link.id);
-        table.remove(self.link.id);
-        table.run(&self.shared.host, actions);
-        drop(table);
+        self.shared.table().end(&self.shared.host, self.link.id, Reason::Goodbye);
         self.shared.changed.notify_waiters();
     }
 }

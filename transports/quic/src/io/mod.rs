@@ -99,10 +99,11 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The link to a peer.
+    /// The link to a peer; one whose end was not noticed yet is none.
     pub(crate) fn link(&self, peer: &PeerId) -> Option<Arc<Link>> {
         let table = self.table();
-        table.links.get(&table.state.link(peer)?).cloned()
+        let link = table.links.get(&table.state.link(peer)?)?;
+        link.connection.close_reason().is_none().then(|| link.clone())
     }
 
     /// The links to all peers, sorted by peer.
@@ -155,13 +156,16 @@ impl Table {
         self.links.insert(link.id, link);
     }
 
-    /// Forgets a link that ended.
-    pub(crate) fn remove(&mut self, link: LinkId) {
-        self.links.remove(&link);
+    /// Ends a link, if it has not ended: it is gone when this returns, and the far end learns why.
+    pub(crate) fn end(&mut self, host: &Host, link: LinkId, reason: Reason) {
+        let Some(link) = self.links.remove(&link) else { return };
+        link.close(reason);
+        let actions = self.state.down(&link.peer, link.id);
+        self.run(host, actions);
     }
 
     /// Carries out what the state machine decided, in its order: hence under the lock.
-    pub(crate) fn run(&self, host: &Host, actions: Vec<Action>) {
+    pub(crate) fn run(&mut self, host: &Host, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Notice(notice) => host.notice(notice),
@@ -170,7 +174,7 @@ impl Table {
                     self.with(link, |link| link.tell(wire::frame(kind, topic.as_str().as_bytes())));
                 }
                 Action::Retire(link) => self.retire(link),
-                Action::Close(link, reason) => self.with(link, |link| link.close(reason)),
+                Action::Close(link, reason) => self.end(host, link, reason),
             }
         }
     }
@@ -189,8 +193,12 @@ impl Table {
         }
     }
 
-    /// Closes every link to a peer that `refused` names.
-    pub(crate) fn close_where(&self, refused: impl Fn(&PeerId) -> bool, reason: Reason) {
-        self.links.values().filter(|link| refused(&link.peer)).for_each(|link| link.close(reason));
+    /// Ends every link to a peer that is not admitted any more.
+    pub(crate) fn expel(&mut self, host: &Host) {
+        let refused = |link: &Arc<Link>| (!host.admits(&link.peer)).then_some(link.id);
+        let refused: Vec<_> = self.links.values().filter_map(refused).collect();
+        for link in refused {
+            self.end(host, link, Reason::NotAdmitted);
+        }
     }
 }

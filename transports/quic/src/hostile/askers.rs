@@ -1,0 +1,68 @@
+//! Peers that ask and do not take the answer.
+
+use carrick_core::{Block, RAW};
+use quinn::VarInt;
+
+use super::*;
+use crate::wire::{self, AskBlock, AskDag};
+
+async fn stage(network: &str) -> (Good, Foe, Control, Block) {
+    let good = Good::new(network).await;
+    // Larger than a stream's window: it cannot be written at once.
+    let block = Block::new(RAW, vec![1; good.node.limits().block_bytes]);
+    good.node.put_blocks(std::slice::from_ref(&block)).await.expect("stores");
+    let foe = Foe::against(&good).await;
+    let control = foe.enter(&[]).await;
+    (good, foe, control, block)
+}
+
+async fn ask(foe: &Foe, frame: &[u8]) -> RecvStream {
+    let (mut send, recv) = foe.connection.open_bi().await.expect("opens");
+    send.write_all(frame).await.expect("writes");
+    send.finish().expect("open");
+    recv
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_read_is_given_up() {
+    let (good, foe, _control, block) = stage("foe-asker").await;
+    let frame = AskBlock { cid: *block.cid(), max_bytes: u32::MAX, priority: 0 }.encode();
+    let mut unread = ask(&foe, &frame).await;
+    assert_eq!(soon(unread.received_reset()).await.expect("connected"), Some(VarInt::from_u32(8)));
+    // And whoever reads is served as before.
+    let mut reader = Reader::new(ask(&foe, &wire::ask_has(block.cid())).await, &foe.lender.shared.host);
+    assert_eq!(soon(reader.expect(&[Kind::Present])).await.expect("an answer").length, 0);
+    drop(good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_the_asker_takes_is_not_sent() {
+    let (_good, foe, _control, block) = stage("foe-max").await;
+    let frame = AskBlock { cid: *block.cid(), max_bytes: 1_000, priority: 0 }.encode();
+    let mut reader = Reader::new(ask(&foe, &frame).await, &foe.lender.shared.host);
+    soon(reader.expect(&[Kind::Limit])).await.expect("an answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_unread_answers_do_not_keep_others_from_being_served() {
+    let (good, foe, _control, block) = stage("foe-hundreds").await;
+    let want = carrick_core::WantDag::new(*block.cid(), Duration::from_secs(1));
+    let frame = AskDag::new(&want).encode();
+    let mut unread = Vec::new();
+    for _ in 0..good.node.limits().streams_per_peer - 1 {
+        unread.push(ask(&foe, &frame).await);
+    }
+    // None of it is ever read: all are refused or given up, and then there is room for others.
+    let neighbour = Good::new("foe-hundreds").await;
+    neighbour.connect(&good).await;
+    let came = soon(async {
+        loop {
+            if let Ok(came) = neighbour.node.block(block.cid(), vec![]).await {
+                return came;
+            }
+        }
+    })
+    .await;
+    assert_eq!(came.size(), block.size());
+    drop(unread);
+}
