@@ -59,14 +59,13 @@ impl Good {
 
     async fn with(network: &str, limits: Limits) -> Self {
         let (tell, told) = oneshot::channel();
-        let open = async |host| {
+        let open = |host| async {
             let quic = Quic::open(config(), host).await?;
             assert!(tell.send(quic.shared().clone()).is_ok());
             Ok(quic)
         };
         let network = NetworkId::new(network).expect("a network id");
-        let builder =
-            Node::builder().network(network).limits(limits).mount("quic", |host| Box::pin(open(host)));
+        let builder = Node::builder().network(network).limits(limits).mount("quic", open);
         let node = builder.open().await.expect("opens");
         Self { node, shared: told.await.expect("opened") }
     }

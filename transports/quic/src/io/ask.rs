@@ -219,12 +219,12 @@ impl Shared {
     pub(crate) async fn find_providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {
         self.open("providers")?;
         let idle = self.host.limits().fetch_idle;
-        let asks = self.links().into_iter().map(async |link| {
+        let asks = self.links().into_iter().map(|link| async move {
             let has = timeout(idle, self.ask_has(&link, cid, idle)).await;
             matches!(has, Ok(Ok(true))).then_some(link)
         });
         let asked = futures::stream::iter(asks).buffer_unordered(ASKED_AT_ONCE);
-        let having = asked.filter_map(async |link| link).take(limit);
+        let having = asked.filter_map(std::future::ready).take(limit);
         let found: Vec<_> = having.map(|link| self.address_of(&link)).collect().await;
         Ok(found)
     }

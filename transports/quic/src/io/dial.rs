@@ -144,7 +144,7 @@ impl Shared {
     /// Tries addresses, each a little after the one before; the first whose TLS stands wins.
     async fn race(&self, expected: Option<PeerId>, targets: Vec<Target>) -> Result<Connection, DialFault> {
         let (addrs, fault) = resolve(targets).await;
-        let attempts = addrs.into_iter().zip(0_u32..).map(async |(addr, nth)| {
+        let attempts = addrs.into_iter().zip(0_u32..).map(|(addr, nth)| async move {
             sleep(STAGGER * nth).await;
             self.attempt(expected, addr).await
         });

@@ -48,7 +48,7 @@ impl Shared {
         let (sender, receiver) = mpsc::channel(WAITING);
         self.host.spawn(walk.run(sender, Arc::new(Semaphore::new(room))));
         // Taking a block gives back its share of what may wait.
-        let waiting = futures::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Waiting>| {
+        let waiting = futures::stream::unfold(receiver, |mut receiver: mpsc::Receiver<Waiting>| async {
             receiver.recv().await.map(|(block, _share)| (block, receiver))
         });
         Ok(waiting.boxed())

@@ -1,1 +1,213 @@
+use carrick_core::{DAG_CBOR, ErrorKind, Keypair, PeerRecord, RAW, cid_of};
 
+use super::*;
+
+/// The bytes of a vector file: hex, with comments behind `#`.
+fn vector(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/vectors/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let digits: String = text.lines().flat_map(|line| line.split('#').next()).collect();
+    let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).expect("ascii");
+        u8::from_str_radix(pair, 16).expect("hex")
+    };
+    digits.chunks(2).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What we write is what the file says.
+fn pinned(name: &str, frame: &[u8]) {
+    assert_eq!(hex(frame), hex(&vector(name)), "{name}");
+}
+
+/// Head and body of a whole frame.
+fn split(frame: &[u8]) -> (Head, &[u8]) {
+    let (head, body) = frame.split_first_chunk::<HEAD_BYTES>().expect("a head");
+    let head = Head::decode(*head, &Limits::default()).expect("a good head");
+    assert_eq!(head.length, body.len());
+    (head, body)
+}
+
+fn topic(name: &str) -> Topic {
+    Topic::from_wire(name).expect("a topic")
+}
+
+fn hello() -> Hello {
+    let mut seed = [7; 32];
+    let key = Keypair::ed25519_from_bytes(&mut seed[..]).expect("a key");
+    let addr = "/ip4/10.0.0.7/udp/4600/quic-v1".parse().expect("an address");
+    let record = PeerRecord::sign(&key, 1_700_000_000_000, vec![addr], vec![]).expect("signs");
+    Hello {
+        v: VERSION,
+        record: record.encoded().to_vec(),
+        topics: vec![topic("_carrick/heads/log"), topic("readings")],
+        network: NetworkId::new("sensors-2026").expect("a network"),
+        session: u64::MAX,
+    }
+}
+
+fn ask_dag() -> AskDag {
+    AskDag {
+        have: vec![cid_of(RAW, b"have")],
+        depth: u32::MAX,
+        limit: u64::MAX,
+        roots: vec![cid_of(DAG_CBOR, b"root")],
+        follow: Follow::Parents,
+    }
+}
+
+#[test]
+fn every_frame_is_pinned() {
+    let cid = cid_of(RAW, b"hello world");
+    pinned("hello", &hello().encode());
+    pinned("refused", &Refused::new(Reason::Network).encode());
+    pinned("join", &frame(Kind::Join, b"readings"));
+    pinned("leave", &frame(Kind::Leave, b"readings"));
+    pinned("message", &[&message_head(&topic("readings"), 5)[..], b"hello"].concat());
+    pinned("ask-block", &AskBlock { cid, max_bytes: 2 << 20, priority: -1 }.encode());
+    pinned("ask-has", &ask_has(&cid));
+    pinned("ask-dag", &ask_dag().encode());
+    pinned("block", &[&block_head(&cid, 11)[..], b"hello world"].concat());
+    pinned("absent", &frame(Kind::Absent, &[]));
+    pinned("present", &frame(Kind::Present, &[]));
+    pinned("end", &frame(Kind::End, &[]));
+    pinned("limit", &frame(Kind::Limit, &[]));
+    pinned("busy", &frame(Kind::Busy, &[]));
+}
+
+#[test]
+fn every_frame_is_read_back() {
+    let limits = Limits::default();
+    let bytes = vector("hello");
+    assert_eq!(Hello::decode(split(&bytes).1, &limits), Ok(hello()));
+    let bytes = vector("refused");
+    assert_eq!(Refused::decode(split(&bytes).1), Ok(Refused::new(Reason::Network)));
+    let bytes = vector("join");
+    assert_eq!(read_topic(Kind::Join, split(&bytes).1), Ok(topic("readings")));
+    let bytes = vector("message");
+    let (topic_read, message) = read_message(Bytes::copy_from_slice(split(&bytes).1)).expect("reads");
+    assert_eq!((topic_read, &message[..]), (topic("readings"), &b"hello"[..]));
+    let bytes = vector("ask-block");
+    let ask = AskBlock { cid: cid_of(RAW, b"hello world"), max_bytes: 2 << 20, priority: -1 };
+    assert_eq!(AskBlock::decode(split(&bytes).1), Ok(ask));
+    let bytes = vector("ask-dag");
+    assert_eq!(AskDag::decode(split(&bytes).1), Ok(ask_dag()));
+}
+
+#[test]
+fn a_length_is_refused_before_anything_is_allocated() {
+    let limits = Limits::default();
+    for kind in Kind::ALL {
+        let limit = kind.limit(&limits);
+        let claim = |length: usize| {
+            let [a, b, c, d] = u32::try_from(length + 1).expect("small").to_be_bytes();
+            Head::decode([a, b, c, d, kind as u8], &limits)
+        };
+        assert_eq!(claim(limit), Ok(Head { kind, length: limit }));
+        let refused = Broken::TooLong { kind, length: limit + 1, limit };
+        assert_eq!(claim(limit + 1), Err(refused));
+        assert!(Head::decode([0xff, 0xff, 0xff, 0xff, kind as u8], &limits).is_err());
+    }
+    assert_eq!(Head::decode([0, 0, 0, 0, 1], &limits), Err(Broken::Empty));
+    assert_eq!(Head::decode([0, 0, 0, 1, 0], &limits), Err(Broken::Kind(0)));
+}
+
+#[test]
+fn a_truncated_body_is_no_body() {
+    let limits = Limits::default();
+    let cut = |name: &str, read: &dyn Fn(&[u8]) -> bool| {
+        let bytes = vector(name);
+        let body = split(&bytes).1;
+        assert!(read(body), "{name}");
+        for length in 0..body.len() {
+            assert!(!read(&body[..length]), "{name} cut to {length}");
+        }
+    };
+    cut("hello", &|body| Hello::decode(body, &limits).is_ok());
+    cut("refused", &|body| Refused::decode(body).is_ok());
+    cut("ask-block", &|body| AskBlock::decode(body).is_ok());
+    cut("ask-has", &|body| read_cid(Kind::AskHas, body).is_ok());
+    cut("ask-dag", &|body| AskDag::decode(body).is_ok());
+}
+
+#[test]
+fn a_body_with_a_tail_is_no_body() {
+    let limits = Limits::default();
+    let long = |name: &str| {
+        let bytes = vector(name);
+        [split(&bytes).1, &[0]].concat()
+    };
+    assert!(Hello::decode(&long("hello"), &limits).is_err());
+    assert!(Refused::decode(&long("refused")).is_err());
+    assert!(AskBlock::decode(&long("ask-block")).is_err());
+    assert!(read_cid(Kind::AskHas, &long("ask-has")).is_err());
+    assert!(AskDag::decode(&long("ask-dag")).is_err());
+}
+
+#[test]
+fn only_the_canonical_form_is_read() {
+    // {"code": 2, "text": "x"}, then with the number in two bytes, the keys turned round, and one key more.
+    let good = b"\xa2\x64code\x02\x64text\x61x";
+    assert!(Refused::decode(good).is_ok());
+    for bad in [
+        &b"\xa2\x64code\x18\x02\x64text\x61x"[..],
+        b"\xa2\x64text\x61x\x64code\x02",
+        b"\xa3\x64code\x02\x64more\x01\x64text\x61x",
+        b"\xbf\x64code\x02\x64text\x61x\xff",
+    ] {
+        assert!(Refused::decode(bad).is_err(), "{}", hex(bad));
+    }
+}
+
+#[test]
+fn another_version_is_told_from_nonsense() {
+    let limits = Limits::default();
+    // {"v": 2, "new": true}
+    assert_eq!(Hello::decode(b"\xa2\x61v\x02\x63new\xf5", &limits), Err(Broken::Version(2)));
+    assert!(matches!(Hello::decode(b"\xa0", &limits), Err(Broken::Body(Kind::Hello, _))));
+}
+
+#[test]
+fn a_hello_names_its_topics_in_order_and_within_the_limit() {
+    let limits = Limits::default();
+    let with = |topics: Vec<Topic>| {
+        let frame = Hello { topics, ..hello() }.encode();
+        Hello::decode(&frame[HEAD_BYTES..], &limits)
+    };
+    assert!(with(vec![topic("b"), topic("a")]).is_err());
+    assert!(with(vec![topic("a"), topic("a")]).is_err());
+    let many = |n: usize| (0..n).map(|n| topic(&format!("{n:0>256}"))).collect();
+    assert!(with(many(limits.topics_per_peer)).is_ok());
+    assert!(with(many(limits.topics_per_peer + 1)).is_err());
+    let largest = Hello { topics: many(limits.topics_per_peer), ..hello() }.encode();
+    assert!(largest.len() - HEAD_BYTES <= Kind::Hello.limit(&limits), "the limit leaves room for all topics");
+}
+
+#[test]
+fn a_request_for_a_dag_has_roots_and_bounded_haves() {
+    let cids = |n: usize| (0..n).map(|n| cid_of(RAW, &n.to_be_bytes())).collect::<Vec<_>>();
+    let with = |roots: usize, have: usize| {
+        let frame = AskDag { roots: cids(roots), have: cids(have), ..ask_dag() }.encode();
+        assert!(frame.len() - HEAD_BYTES <= Kind::AskDag.limit(&Limits::default()) || have > MAX_HAVE);
+        AskDag::decode(&frame[HEAD_BYTES..])
+    };
+    assert!(with(MAX_ROOTS, MAX_HAVE).is_ok());
+    assert!(with(0, 0).is_err());
+    assert!(with(MAX_ROOTS + 1, 0).is_err());
+    assert!(with(1, MAX_HAVE + 1).is_err());
+    let mut want = WantDag::new(cid_of(RAW, b"root"), std::time::Duration::from_secs(1));
+    want.have = cids(MAX_HAVE + 7);
+    assert_eq!(AskDag::new(&want).have.len(), MAX_HAVE, "what is left out only costs bandwidth");
+}
+
+#[test]
+fn text_of_the_far_end_is_cleaned() {
+    assert_eq!(clean("a\x1b[2Jb\n"), "a[2Jb");
+    assert_eq!(clean(&"x".repeat(1_000)).len(), MAX_TEXT_BYTES);
+    let error = Topic::from_wire("a\nb").expect_err("a control character");
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
