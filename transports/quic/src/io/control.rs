@@ -28,14 +28,18 @@ impl Shared {
         &self,
         link: &Link,
         mut stream: SendStream,
+        mut first: Option<Bytes>,
         mut queue: mpsc::Receiver<Bytes>,
     ) {
         let _ = stream.set_priority(BEFORE_BLOCKS);
         loop {
-            let frame = tokio::select! {
-                biased;
-                _ = link.connection.closed() => return,
-                frame = queue.recv() => frame,
+            let frame = match first.take() {
+                Some(first) => Some(first),
+                None => tokio::select! {
+                    biased;
+                    _ = link.connection.closed() => return,
+                    frame = queue.recv() => frame,
+                },
             };
             let Some(frame) = frame else { return };
             if frames::write(&mut stream, &mut [frame], None).await.is_err() {

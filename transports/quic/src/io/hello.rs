@@ -50,7 +50,7 @@ impl Shared {
             .inspect_err(|reason| connection.close(reason.code(), reason.text().as_bytes()));
         match taken {
             Ok(Accepted { taken, .. }) => {
-                self.start(taken, send, reader);
+                self.start(taken, send, reader, None);
                 // Not always the new one: see `take`.
                 self.link(&peer).ok_or(DialFault::Handshake(Fault::Cut))
             }
@@ -73,7 +73,7 @@ impl Shared {
     /// The accepting side: waits for the hello and answers it.
     pub(super) async fn welcome(self: &Arc<Self>, connection: Connection) -> Result<(), Fault> {
         let peer = tls::peer_of(&connection).ok_or(Fault::Cut)?;
-        let (mut send, recv) = connection.accept_bi().await?;
+        let (send, recv) = connection.accept_bi().await?;
         let mut reader = Reader::new(recv, &self.host);
         let head = reader.expect(&[Kind::Hello]).await;
         let taken = match self.read_hello(&mut reader, head).await {
@@ -84,9 +84,9 @@ impl Shared {
         };
         match taken {
             Ok(Accepted { taken, topics }) => {
-                // Should this fail, the connection is gone and the supervisor finds out.
-                let _ = frames::write(&mut send, &mut [self.hello(&topics).encode()], None).await;
-                self.start(taken, send, reader);
+                // Written by the link's own task: from here on nothing waits, so that a deadline that passes now cannot
+                // leave a link behind that nobody looks after.
+                self.start(taken, send, reader, Some(self.hello(&topics).encode()));
             }
             Err(reason) => self.refuse(&connection, send, reason).await,
         }

@@ -165,14 +165,20 @@ impl Outbox {
 }
 
 impl Shared {
-    /// Starts the tasks of a link. They end with its connection.
-    pub(super) fn start(self: &Arc<Self>, taken: Taken, control: SendStream, reader: Reader) {
+    /// Starts the tasks of a link. They end with its connection. `first` goes before all other control frames.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        taken: Taken,
+        control: SendStream,
+        reader: Reader,
+        first: Option<Bytes>,
+    ) {
         let Taken { link, control: queue } = taken;
         let run = || (self.clone(), link.clone());
         let (shared, of) = run();
         self.host.spawn(async move { shared.supervise(&of).await });
         let (shared, of) = run();
-        self.host.spawn(async move { shared.write_control(&of, control, queue).await });
+        self.host.spawn(async move { shared.write_control(&of, control, first, queue).await });
         let (shared, of) = run();
         self.host.spawn(async move { shared.read_control(&of, reader).await });
         let (shared, of) = run();
