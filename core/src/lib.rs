@@ -42,3 +42,8 @@ pub use cid::Cid;
 pub use inventory;
 pub use libp2p_identity::{Keypair, PeerId};
 pub use multiaddr::{Multiaddr, Protocol};
+
+/// Pages of the book whose code must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+mod plugins_page {}
