@@ -1,1 +1,16 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod bootstrap;
+mod config;
+mod fetch;
+mod network;
+mod queue;
+mod reader;
+mod state;
+mod transport;
+
+pub use config::MemoryConfig;
+pub use network::MemoryNetwork;
+pub use transport::Memory;
+
+carrick_core::register_transport!("memory", MemoryConfig, Memory::open);

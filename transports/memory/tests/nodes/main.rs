@@ -1,0 +1,7 @@
+//! The memory transport under real nodes.
+
+mod common;
+mod fetch;
+mod gossip;
+mod links;
+mod order;
