@@ -170,6 +170,7 @@ impl DialFault {
             Self::Handshake(fault) => {
                 let detail = format!("{whom} broke the handshake off: {fault}");
                 match fault {
+                    Fault::Broken(Broken::Version(_)) => error(ErrorKind::Unsupported, detail),
                     Fault::Lost(source) => error(ErrorKind::Unreachable, detail).from_source(source),
                     _ => error(ErrorKind::Unreachable, detail),
                 }

@@ -66,3 +66,16 @@ async fn a_hundred_unread_answers_do_not_keep_others_from_being_served() {
     assert_eq!(came.size(), block.size());
     drop(unread);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_say_they_have_a_block_are_named() {
+    let (good, foe, _control, block) = stage("foe-providers").await;
+    let asker = Good::new("foe-providers").await;
+    let empty = Good::new("foe-providers").await;
+    asker.connect(&good).await;
+    asker.connect(&empty).await;
+    let found = soon(asker.shared.find_providers(block.cid(), 8)).await.expect("asks");
+    assert_eq!(found, [good.addr()]);
+    assert!(soon(asker.shared.find_providers(block.cid(), 0)).await.expect("asks").is_empty());
+    drop(foe);
+}

@@ -21,6 +21,11 @@ const ASKED_AT_ONCE: usize = 16;
 /// Every provider gets at least so long, however many there are.
 const MIN_SHARE: Duration = Duration::from_millis(200);
 
+/// Longer than anybody waits, and short enough to count with.
+const A_DAY: Duration = Duration::from_secs(86_400);
+/// Hinted peers that are dialled for one fetch.
+const STRANGERS: usize = 4;
+
 /// Why the providers asked so far gave nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -73,7 +78,7 @@ impl Shared {
     /// Asks provider after provider for a block.
     pub(crate) async fn fetch_block(self: &Arc<Self>, want: &Want) -> Result<Fetched> {
         self.open("block")?;
-        let deadline = Instant::now() + want.timeout;
+        let deadline = Instant::now() + want.timeout.min(A_DAY);
         match timeout_at(deadline, self.search(want, deadline)).await {
             Ok(found) => found,
             Err(_) => {
@@ -87,20 +92,11 @@ impl Shared {
         let mut tally = Tally::default();
         let mut providers = self.providers_for(&want.hints, &want.avoid);
         let mut strangers = self.strangers(&want.hints, &want.avoid);
-        loop {
+        while !(providers.is_empty() && strangers.is_empty()) {
             let left = providers.len() + strangers.len();
-            let link = match providers.pop_front() {
-                Some(link) => link,
-                None => match strangers.pop_front() {
-                    Some(peer) => match self.connect(&PeerAddr::new(peer, vec![])).await {
-                        Ok(link) => link,
-                        Err(_) => {
-                            tally.note(&Miss::Lost);
-                            continue;
-                        }
-                    },
-                    None => return Err(tally.error(self, "block", &want.cid.to_string())),
-                },
+            let Some(link) = self.next_provider(&mut providers, &mut strangers).await else {
+                tally.note(&Miss::Lost);
+                continue;
             };
             let share = deadline.duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
             let idle = share.max(MIN_SHARE).min(self.host.limits().fetch_idle);
@@ -112,6 +108,19 @@ impl Shared {
                 Err(miss) => tally.note(&miss),
             }
         }
+        Err(tally.error(self, "block", &want.cid.to_string()))
+    }
+
+    /// The next of those connected, else the next stranger, who is dialled: `None` when that fails.
+    pub(super) async fn next_provider(
+        self: &Arc<Self>,
+        connected: &mut VecDeque<Arc<Link>>,
+        strangers: &mut VecDeque<PeerId>,
+    ) -> Option<Arc<Link>> {
+        if let Some(link) = connected.pop_front() {
+            return Some(link);
+        }
+        self.connect(&PeerAddr::new(strangers.pop_front()?, vec![])).await.ok()
     }
 
     /// Whom to ask, of those connected: the hinted first, then the others from a random one on; nobody to avoid.
@@ -136,7 +145,7 @@ impl Shared {
                 && !avoid.iter().any(|remote| remote.peer() == Some(*peer))
                 && self.host.addresses(peer).iter().any(crate::address::is_quic)
         };
-        hints.iter().filter(unknown).copied().collect()
+        hints.iter().filter(unknown).take(STRANGERS).copied().collect()
     }
 
     /// Asks one provider for a block.

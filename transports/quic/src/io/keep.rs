@@ -86,15 +86,23 @@ struct Tries {
     running: bool,
 }
 
+/// A peer of the configuration.
+struct Bootstrap {
+    addr: PeerAddr,
+    /// Who it is: as configured, or who answered last.
+    peer: Option<PeerId>,
+}
+
 /// Whom to dial when.
 struct Plan {
-    bootstrap: Vec<PeerAddr>,
+    bootstrap: Vec<Bootstrap>,
     tries: BTreeMap<Key, Tries>,
 }
 
 impl Plan {
     fn new(bootstrap: &[PeerAddr]) -> Self {
-        Self { bootstrap: bootstrap.to_vec(), tries: BTreeMap::new() }
+        let known = |addr: &PeerAddr| Bootstrap { addr: addr.clone(), peer: addr.peer };
+        Self { bootstrap: bootstrap.iter().map(known).collect(), tries: BTreeMap::new() }
     }
 
     /// What to dial now.
@@ -107,10 +115,10 @@ impl Plan {
                 && shared.host.admits(peer)
         };
         let mut due = Vec::new();
-        for (nth, addr) in self.bootstrap.iter().enumerate() {
+        for (nth, bootstrap) in self.bootstrap.iter().enumerate() {
             let key = Key::Bootstrap(nth);
-            if addr.peer.as_ref().is_none_or(wanted) && start(&mut self.tries, key, now) {
-                due.push((key, addr.clone()));
+            if bootstrap.peer.as_ref().is_none_or(wanted) && start(&mut self.tries, key, now) {
+                due.push((key, bootstrap.addr.clone()));
             }
         }
         self.due_neighbours(shared, now, wanted, &mut due);
@@ -153,14 +161,14 @@ impl Plan {
         }
     }
 
-    /// A dial ended; a bootstrap peer that was given without its id is known by it from now on.
+    /// A dial ended.
     fn ended(&mut self, key: Key, peer: Option<PeerId>, host: &Host) {
         let Some(tries) = self.tries.get_mut(&key) else { return };
         tries.running = false;
         tries.failed = if peer.is_some() { 0 } else { tries.failed.saturating_add(1) };
         tries.next = Instant::now() + host.backoff(tries.failed);
         if let (Key::Bootstrap(nth), Some(peer)) = (key, peer) {
-            self.bootstrap[nth].peer.get_or_insert(peer);
+            self.bootstrap[nth].peer = Some(peer);
         }
     }
 

@@ -17,10 +17,12 @@ pub(crate) mod sockets;
 pub(crate) mod walk;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use carrick_core::{Error, ErrorKind, Host, Lane, MessageId, Notice, PeerId, Receipt, Result, Skip, Topic};
+use quinn::VarInt;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +70,8 @@ impl Shared {
         let limits = host.limits();
         let state = State::new(host.me(), limits.connections, limits.topics_per_peer);
         Arc::new(Self {
-            session: host.random(),
+            // Not from the host: a seeded run, started again, must not look like the same one.
+            session: RandomState::new().build_hasher().finish(),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             dials: Dials::default(),
             changed: Notify::new(),
@@ -141,6 +144,13 @@ impl Shared {
     pub(crate) fn shut_down(&self) {
         self.closing.cancel();
         self.sockets.close();
+    }
+}
+
+impl Reason {
+    /// The code as QUIC carries it.
+    pub(crate) fn code(self) -> VarInt {
+        VarInt::from_u32(self as u32)
     }
 }
 

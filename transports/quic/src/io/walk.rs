@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use carrick_core::limits::MAX_ROOTS;
-use carrick_core::{Cid, Claim, Claims, ErrorKind, Fetched, Misdeed, PeerAddr, PeerId, RAW, Result, WantDag};
+use carrick_core::{Cid, Claim, Claims, ErrorKind, Fetched, Misdeed, PeerId, RAW, Result, WantDag};
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::ask::{Miss, Tally};
@@ -98,7 +99,13 @@ impl Walk {
         to: &mpsc::Sender<Waiting>,
         room: &Arc<Semaphore>,
     ) -> Option<carrick_core::Error> {
-        while let Some(link) = self.next_provider().await {
+        while !(self.providers.is_empty() && self.strangers.is_empty()) {
+            let shared = self.shared.clone();
+            let next = shared.next_provider(&mut self.providers, &mut self.strangers);
+            let Ok(Some(link)) = timeout(self.want.timeout, next).await else {
+                self.tally.note(&Miss::Lost);
+                continue;
+            };
             match self.ask(&link, to, room).await {
                 End::Done => return None,
                 End::Limit => {
@@ -109,19 +116,6 @@ impl Walk {
             }
         }
         Some(self.tally.error(&self.shared, "dag", "a block under the roots"))
-    }
-
-    async fn next_provider(&mut self) -> Option<Arc<Link>> {
-        if let Some(link) = self.providers.pop_front() {
-            return Some(link);
-        }
-        while let Some(peer) = self.strangers.pop_front() {
-            match self.shared.connect(&PeerAddr::new(peer, vec![])).await {
-                Ok(link) => return Some(link),
-                Err(_) => self.tally.note(&Miss::Lost),
-            }
-        }
-        None
     }
 
     /// Asks one provider for what is still missing, and passes on what comes.
@@ -141,7 +135,9 @@ impl Walk {
             match head.kind {
                 Kind::End => return End::Done,
                 Kind::Absent => return End::Next(Miss::Absent),
-                Kind::Limit => return End::Limit,
+                // Believed only where the next block can be the one too many.
+                Kind::Limit if self.left < self.shared.host.limits().block_bytes as u64 => return End::Limit,
+                Kind::Limit => return End::Next(Miss::Lost),
                 Kind::Busy => return End::Next(Miss::Lost),
                 _ => {}
             }

@@ -1,4 +1,6 @@
-use carrick_core::{DAG_CBOR, ErrorKind, Keypair, PeerRecord, RAW, cid_of};
+use carrick_core::{
+    DAG_CBOR, ErrorKind, Follow, Keypair, NetworkId, PeerRecord, RAW, Topic, WantDag, cid_of,
+};
 
 use super::*;
 
