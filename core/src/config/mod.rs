@@ -99,12 +99,12 @@ impl Config {
         Self::load(&Sources::file(path))
     }
 
-    /// TOML text alone. Relative paths count from the current folder.
+    /// The text of a `carrick.toml` alone. Relative paths count from the current folder.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_toml(text: &str) -> Result<Self> {
-        Self::merge(vec![Layer::from_toml("configuration".into(), text)?], &Sources::default())
+        Self::merge(vec![Layer::from_toml("carrick.toml".into(), text)?], &Sources::default())
     }
 
     fn merge(mut layers: Vec<Layer>, sources: &Sources) -> Result<Self> {

@@ -11,7 +11,7 @@ use super::node::Routes;
 use super::{Config, section};
 use crate::node::{NodeBuilder, identity};
 use crate::registry::{Checked, closest};
-use crate::{Entry, Kind, Node, Registry, Result};
+use crate::{Entry, Error, ErrorKind, Kind, Node, Registry, Result};
 
 /// The store of a node whose configuration names none: the first of these that is linked.
 const DEFAULT_STORES: [&str; 2] = ["fjall", "memory"];
@@ -21,6 +21,8 @@ pub(super) struct Instance {
     pub(super) name: String,
     pub(super) entry: Entry,
     pub(super) config: Checked,
+    /// Source and table, for what only shows on opening.
+    place: String,
 }
 
 /// A configuration whose every table was read by the plugin that owns it. Nothing is open yet.
@@ -62,19 +64,23 @@ impl Plan {
             builder = builder.identity(key).membership(Arc::new(members));
         }
         builder = builder.data_dir(self.data_dir);
-        let Instance { entry, config, .. } = self.store;
-        builder = builder.store_at(move |site| async move { entry.open_store(config, site).await });
-        for Instance { name, entry, config } in self.validators {
-            builder = builder
-                .validator_at(&name, move |site| async move { entry.open_validator(config, site).await });
+        let Instance { entry, config, place, .. } = self.store;
+        builder = builder
+            .store_at(move |site| async move { entry.open_store(config, site).await.map_err(at(place)) });
+        for Instance { name, entry, config, place } in self.validators {
+            builder = builder.validator_at(&name, move |site| async move {
+                entry.open_validator(config, site).await.map_err(at(place))
+            });
         }
-        for Instance { name, entry, config } in self.services {
-            builder =
-                builder.service_at(&name, move |site| async move { entry.open_service(config, site).await });
+        for Instance { name, entry, config, place } in self.services {
+            builder = builder.service_at(&name, move |site| async move {
+                entry.open_service(config, site).await.map_err(at(place))
+            });
         }
-        for Instance { name, entry, config } in self.transports {
-            builder =
-                builder.mount_dyn(&name, move |host| async move { entry.open_transport(config, host).await });
+        for Instance { name, entry, config, place } in self.transports {
+            builder = builder.mount_dyn(&name, move |host| async move {
+                entry.open_transport(config, host).await.map_err(at(place))
+            });
         }
         for (topic, rules) in self.config.topics {
             builder = builder.topic(topic, rules);
@@ -144,11 +150,12 @@ impl Config {
             Some(_) => return Err(self.kind_is_no_text(&[path[0], name, "kind"], &place)),
             None => name,
         };
-        let entry = self.entry(registry, kind, plugin, &format!("{}: [{place}]", self.origin(&path)))?;
+        let at = format!("{}: [{place}]", self.origin(&path));
+        let entry = self.entry(registry, kind, plugin, &at)?;
         let config = entry
             .check(&section(&self.layers, &path, &["kind"]))
             .map_err(|error| explain(*error, &place, self.origin(&path)))?;
-        Ok(Instance { name: name.to_string(), entry, config })
+        Ok(Instance { name: name.to_string(), entry, config, place: at })
     }
 
     /// `[[validator]]`, in the order of the strongest source that has any.
@@ -176,7 +183,12 @@ impl Config {
                 self.entry(registry, Kind::Validator, &kind, &format!("{}: [{place}]", layer.name))?;
             let section = figment::Figment::from(Layer { dict, ..layer.clone() });
             let config = entry.check(&section).map_err(|error| explain(*error, &place, &layer.name))?;
-            Ok(Instance { name: format!("{kind}-{}", at + 1), entry, config })
+            Ok(Instance {
+                name: format!("{kind}-{}", at + 1),
+                entry,
+                config,
+                place: format!("{}: [{place}]", layer.name),
+            })
         };
         tables.iter().enumerate().map(read).collect()
     }
@@ -188,8 +200,22 @@ impl Config {
         }
     }
 
-    fn kind_is_no_text(&self, path: &[&str], place: &str) -> crate::Error {
+    fn kind_is_no_text(&self, path: &[&str], place: &str) -> Error {
         wrong(format!("{}: [{place}] kind: allowed: a string, the name of a plugin", self.origin(path)))
+    }
+}
+
+/// Says where the fault is, when a plugin finds one in its table only on opening.
+fn at(place: String) -> impl FnOnce(Error) -> Error {
+    move |error| {
+        if error.kind() != ErrorKind::Config || error.operation() != "configuration" {
+            return error;
+        }
+        let placed = wrong(format!("{place} {}", error.detail()));
+        match error.hint() {
+            Some(hint) => placed.mend(hint),
+            None => placed,
+        }
     }
 }
 
@@ -207,7 +233,7 @@ fn plugins(registry: &Registry, kind: Kind) -> Vec<&'static str> {
     registry.entries().filter(|entry| entry.kind() == kind).map(|entry| entry.name).collect()
 }
 
-fn unknown(place: &str, kind: Kind, name: &str, mut known: Vec<&str>) -> crate::Error {
+fn unknown(place: &str, kind: Kind, name: &str, mut known: Vec<&str>) -> Error {
     known.sort_unstable();
     known.dedup();
     let mend = match closest(name, &known) {
@@ -215,7 +241,8 @@ fn unknown(place: &str, kind: Kind, name: &str, mut known: Vec<&str>) -> crate::
         None if known.is_empty() => format!("this program links no {kind}"),
         None => format!("choose a known one, or link the crate that registers {name:?}"),
     };
-    wrong(format!("{place}: unknown {kind} {name:?}; known: {}", known.join(", "))).mend(mend)
+    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+    wrong(format!("{place}: unknown {kind} {name:?}; known: {known}")).mend(mend)
 }
 
 impl std::fmt::Debug for Plan {
