@@ -1,0 +1,133 @@
+//! `carrick get`: a file or folder by its CID.
+
+use std::path::Path;
+use std::time::Instant;
+
+use carrick::dag::{self, EntryKind};
+use carrick::{Cid, CidPolicy, ErrorKind};
+use futures::TryStreamExt;
+use serde::Serialize;
+
+use super::Cx;
+use super::args::Get;
+use crate::control::client::Client;
+use crate::control::content::{NodeBlocks, fetch};
+use crate::control::wire::{Source, ToFetch};
+use crate::fault::{Failure, Fault, Outcome};
+
+/// What was got.
+#[derive(Debug, Serialize)]
+struct Got {
+    cid: String,
+    bytes: u64,
+    blocks: u64,
+    seconds: f64,
+    sources: Vec<Source>,
+}
+
+pub(super) async fn run(cx: &Cx, args: &Get) -> Outcome {
+    let started = Instant::now();
+    check_target(args.output.as_deref())?;
+    CidPolicy::check(&args.content.root)?;
+    let client = cx.client()?;
+    let cid = within(args, begin(&client, args)).await?;
+    let want = ToFetch {
+        cid: cid.to_string(),
+        deadline: args.deadline.map(|limit| limit.saturating_sub(started.elapsed()).as_secs_f64()),
+        idle: args.idle.map(|idle| idle.as_secs_f64()),
+    };
+    let bar = cx.term.progress("fetching", None);
+    let fetched = fetch(&client, &want, |bytes| bar.set_position(bytes)).await;
+    bar.finish_and_clear();
+    let fetched = fetched?;
+    let (bytes, blocks) = write(cx, &client, &cid, args.output.as_deref()).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let got = Got { cid: cid.to_string(), bytes, blocks, seconds, sources: fetched.sources };
+    match &args.output {
+        Some(path) => cx.term.answer(&got, path.display()),
+        None if cx.term.json => cx.term.json_aside(&got),
+        None => Ok(()),
+    }
+}
+
+/// Refused before anything is fetched: a folder in the way, or no folder to write into.
+fn check_target(output: Option<&Path>) -> Outcome {
+    let Some(path) = output else { return Ok(()) };
+    if path.is_dir() {
+        let fault = Fault::new(
+            ErrorKind::Config,
+            "get",
+            format!("{} is a folder; it is not replaced", path.display()),
+        );
+        return Err(fault
+            .mend(format!("name a file in it, such as -o {}", path.join("NAME").display()))
+            .into());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        let fault =
+            Fault::new(ErrorKind::Config, "get", format!("{}: its folder does not exist", path.display()));
+        return Err(fault.mend("make the folder first").into());
+    }
+    Ok(())
+}
+
+/// Follows the path, so that only what it leads to is fetched, and looks whether that fits the output.
+async fn begin(client: &Client, args: &Get) -> Outcome<Cid> {
+    let blocks = NodeBlocks(client);
+    let cid = dag::resolve(&blocks, &args.content.root, &args.content.path).await?;
+    let entry = dag::stat(&blocks, &cid).await?;
+    if args.output.is_none() && !matches!(entry.kind, EntryKind::File { .. }) {
+        let fault = Fault::new(
+            ErrorKind::Config,
+            "get",
+            format!("{cid} is a folder, which standard output cannot take"),
+        );
+        return Err(fault.mend("name the folder to write: -o PATH").into());
+    }
+    Ok(cid)
+}
+
+/// The first blocks count against the deadline as well.
+async fn within<T>(args: &Get, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let Some(limit) = args.deadline else { return work.await };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let message = format!("{} was not found within {} s", args.content.root, limit.as_secs_f64());
+        Err(Failure::from(
+            Fault::new(ErrorKind::Timeout, "get", message).mend("ask again with a longer --deadline"),
+        ))
+    })
+}
+
+/// Writes what is in the node's store by now; answers bytes of content and blocks read.
+async fn write(cx: &Cx, client: &Client, cid: &Cid, output: Option<&Path>) -> Outcome<(u64, u64)> {
+    let blocks = NodeBlocks(client);
+    if let Some(path) = output {
+        let bar = cx.term.progress("writing", None);
+        let written = dag::write_path(&blocks, cid, path, |progress| bar.set_position(progress.bytes)).await;
+        bar.finish_and_clear();
+        let written = written?;
+        return Ok((written.bytes, written.blocks));
+    }
+    let counted = Counted { blocks, count: Default::default() };
+    let mut content = std::pin::pin!(dag::read(&counted, cid, ..));
+    let mut bytes = 0;
+    while let Some(part) = content.try_next().await? {
+        bytes += part.len() as u64;
+        cx.term.bytes(&part)?;
+    }
+    Ok((bytes, counted.count.load(std::sync::atomic::Ordering::Relaxed)))
+}
+
+/// Counts the blocks that are read.
+struct Counted<S> {
+    blocks: S,
+    count: std::sync::atomic::AtomicU64,
+}
+
+impl<S: dag::BlockSource> dag::BlockSource for Counted<S> {
+    async fn block(&self, cid: &Cid) -> carrick::Result<carrick::Block> {
+        self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.blocks.block(cid).await
+    }
+}

@@ -1,0 +1,183 @@
+//! The command line: a file for each command.
+
+mod args;
+mod connect;
+mod get;
+mod init;
+mod logs;
+mod peers;
+mod plugins;
+mod publish;
+mod put;
+mod shell;
+mod status;
+mod subscribe;
+mod up;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use carrick::ErrorKind;
+use carrick::config::{Config, Sources};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::args::{Cli, Command, Global};
+use crate::control::client::Client;
+use crate::control::socket_path;
+use crate::fault::{Failure, Fault, Outcome};
+use crate::terminal::Terminal;
+
+/// The file that is looked for in the current folder.
+const CONFIG_FILE: &str = "carrick.toml";
+/// How long what is still running may take to end, once the command has.
+const LAST_TASKS: Duration = Duration::from_millis(200);
+
+/// What every command gets.
+pub(crate) struct Cx {
+    pub(crate) term: Terminal,
+    global: Global,
+}
+
+/// Reads the command line, runs the command, prints what failed, chooses the exit code.
+pub(crate) fn main() -> ExitCode {
+    let arguments = gather_sets(std::env::args_os().collect());
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, json),
+    };
+    let Global { json, quiet, color, verbose, .. } = cli.global;
+    let term = Terminal { json, quiet, color };
+    let outcome = logs::start(verbose, quiet, color).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let outcome = runtime.block_on(run(Cx { term, global: cli.global }, cli.command));
+        runtime.shutdown_timeout(LAST_TASKS);
+        outcome
+    });
+    match outcome {
+        Ok(()) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Failure::Fault(fault)) => {
+            term.fault(&fault);
+            ExitCode::from(fault.exit_code())
+        }
+    }
+}
+
+/// Help and version are no errors; wrong usage is, and a program gets it as JSON.
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let mut lines =
+            text.lines().map(|line| line.trim_start_matches("error: ").trim()).filter(|l| !l.is_empty());
+        let fault = Fault::new(ErrorKind::Config, "usage", lines.next().unwrap_or("wrong usage"));
+        Terminal { json, quiet: false, color: Default::default() }.fault(&fault.mend("carrick --help"));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+/// Brings all `--set` to the front: clap forgets those before the command when there are some after it.
+fn gather_sets(arguments: Vec<OsString>) -> Vec<OsString> {
+    let (mut sets, mut others) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            others.push(argument);
+            others.extend(arguments.by_ref());
+        } else if argument == "--set" {
+            sets.push(argument);
+            sets.extend(arguments.next());
+        } else if argument.to_str().is_some_and(|text| text.starts_with("--set=")) {
+            sets.push(argument);
+        } else {
+            others.push(argument);
+        }
+    }
+    program.into_iter().chain(sets).chain(others).collect()
+}
+
+async fn run(cx: Cx, command: Command) -> Outcome {
+    // The node closes in its own time; everything else is simply dropped.
+    if let Command::Up(args) = command {
+        return up::run(&cx, &args).await;
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        _ = terminate.recv() => Err(Failure::Interrupted),
+        outcome = dispatch(&cx, command) => outcome,
+    }
+}
+
+async fn dispatch(cx: &Cx, command: Command) -> Outcome {
+    match command {
+        Command::Init(args) => init::run(cx, &args),
+        Command::Up(args) => up::run(cx, &args).await,
+        Command::Status => status::run(cx).await,
+        Command::Put(args) => put::run(cx, &args).await,
+        Command::Get(args) => get::run(cx, &args).await,
+        Command::Publish(args) => publish::run(cx, &args).await,
+        Command::Subscribe(args) => subscribe::run(cx, &args).await,
+        Command::Peers => peers::run(cx).await,
+        Command::Connect { address } => connect::connect(cx, &address).await,
+        Command::Disconnect { peer } => connect::disconnect(cx, &peer).await,
+        Command::Plugins => plugins::run(cx),
+        Command::Completions { shell } => shell::completions(cx, shell),
+        Command::Man => shell::man(cx),
+    }
+}
+
+impl Cx {
+    /// The configuration, from the file and everything laid over it.
+    fn config(&self) -> Outcome<Config> {
+        let mut sources = Sources::process();
+        sources.file = Some(self.config_file()?);
+        sources.profile = self.global.profile.clone().or_else(|| std::env::var("CARRICK_PROFILE").ok());
+        sources.set = self.global.set.clone();
+        Ok(Config::load(&sources)?)
+    }
+
+    fn config_file(&self) -> Outcome<PathBuf> {
+        let named =
+            self.global.config.clone().or_else(|| std::env::var_os("CARRICK_CONFIG").map(PathBuf::from));
+        if let Some(file) = named {
+            return Ok(file);
+        }
+        let here = PathBuf::from(CONFIG_FILE);
+        if here.exists() {
+            return Ok(here);
+        }
+        let fault = Fault::new(ErrorKind::Config, "configuration", "there is no carrick.toml in this folder");
+        Err(fault.mend("`carrick init` makes one here; --config FILE names one elsewhere").into())
+    }
+
+    /// The running node of this configuration.
+    fn client(&self) -> Outcome<Client> {
+        Ok(Client::new(socket_path(&self.config()?.data_dir())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_before_and_after_the_command_are_all_kept() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(
+            gather_sets(words("carrick --set a=1 put --set=b=2 x -- --set c")),
+            words("carrick --set a=1 --set=b=2 put x -- --set c")
+        );
+        let cli = Cli::try_parse_from(gather_sets(words("carrick --set a=1 status --set b=2 --json")))
+            .expect("good");
+        assert_eq!(cli.global.set, ["a=1", "b=2"]);
+        assert!(cli.global.json);
+    }
+}

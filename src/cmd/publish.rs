@@ -1,0 +1,74 @@
+//! `carrick publish`: one message, or one a line.
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use carrick::ErrorKind;
+
+use super::Cx;
+use super::args::Publish;
+use crate::control::client::Client;
+use crate::control::wire::Published;
+use crate::fault::{Fault, Outcome};
+
+pub(super) async fn run(cx: &Cx, args: &Publish) -> Outcome {
+    let client = cx.client()?;
+    let topic = args.topic.as_str();
+    match (&args.message, &args.file) {
+        (Some(message), _) if message == "-" => each_line(cx, &client, topic).await,
+        (Some(message), _) => tell(cx, &client.publish(topic, message.as_bytes()).await?),
+        (None, Some(file)) => {
+            let content =
+                tokio::fs::read(file).await.map_err(|error| unread(&file.display().to_string(), &error))?;
+            tell(cx, &client.publish(topic, &content).await?)
+        }
+        // clap asks for one of them.
+        (None, None) => Ok(()),
+    }
+}
+
+async fn each_line(cx: &Cx, client: &Client, topic: &str) -> Outcome {
+    let mut input = BufReader::new(tokio::io::stdin());
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read =
+            input.read_until(b'\n', &mut line).await.map_err(|error| unread("standard input", &error))?;
+        if read == 0 {
+            return Ok(());
+        }
+        let message = line.strip_suffix(b"\n").unwrap_or(&line);
+        let message = message.strip_suffix(b"\r").unwrap_or(message);
+        tell(cx, &client.publish(topic, message).await?)?;
+    }
+}
+
+fn tell(cx: &Cx, published: &Published) -> Outcome {
+    if !cx.term.json {
+        let reach = match published.peers {
+            _ if published.queued => {
+                "nobody is there; it is kept for a while and sent to the first who joins".into()
+            }
+            Some(1) => "sent to 1 peer".into(),
+            Some(peers) => format!("sent to {peers} peers"),
+            None => "sent; this network does not tell to how many".to_string(),
+        };
+        cx.term.note(reach);
+        for skipped in &published.skipped {
+            cx.term.note(format!(
+                "left out {}: {}",
+                skipped.count,
+                skipped.reason.as_str().unwrap_or_default()
+            ));
+        }
+    }
+    cx.term.answer(published, &published.id)
+}
+
+fn unread(what: &str, error: &std::io::Error) -> Fault {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        std::io::ErrorKind::PermissionDenied => ErrorKind::Unauthorized,
+        _ => ErrorKind::Unexpected,
+    };
+    Fault::new(kind, "publish", format!("{what} cannot be read: {error}"))
+}
