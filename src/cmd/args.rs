@@ -82,6 +82,8 @@ pub(crate) enum Command {
     },
     /// Lists the plugins linked into this program
     Plugins,
+    /// Starts several nodes on this machine and shows that they agree
+    Demo(Demo),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -173,6 +175,22 @@ pub(crate) struct Subscribe {
     /// Ends after this time; exit code 4 if fewer than N messages came (without --count: none)
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=16))]
+    pub(crate) nodes: u16,
+    /// The transport that joins them
+    #[arg(long, value_name = "NAME", default_value = "quic")]
+    pub(crate) transport: String,
+    /// What they share [default: the current folder, at most 64 MiB, without target and hidden files]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) input: Option<PathBuf>,
+    /// Keeps the nodes' folders, in DIR
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) keep: Option<PathBuf>,
 }
 
 /// A root, and a path below it.

@@ -2,6 +2,7 @@
 
 mod args;
 mod connect;
+mod demo;
 mod get;
 mod init;
 mod logs;
@@ -129,6 +130,7 @@ async fn dispatch(cx: &Cx, command: Command) -> Outcome {
         Command::Connect { address } => connect::connect(cx, &address).await,
         Command::Disconnect { peer } => connect::disconnect(cx, &peer).await,
         Command::Plugins => plugins::run(cx),
+        Command::Demo(args) => demo::run(cx, &args).await,
         Command::Completions { shell } => shell::completions(cx, shell),
         Command::Man => shell::man(cx),
     }

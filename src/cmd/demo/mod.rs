@@ -1,0 +1,133 @@
+//! `carrick demo`: several real nodes on this machine, each a process of its own, shown to agree.
+
+mod content;
+mod fleet;
+mod input;
+mod messages;
+mod readings;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use carrick::ErrorKind;
+use serde_json::json;
+
+use self::fleet::Fleet;
+use self::messages::Talk;
+use self::report::Report;
+use super::Cx;
+use super::args::Demo;
+use crate::fault::{Failure, Fault, Outcome};
+
+/// How long each step may take before the demo says which one is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The topic of the readings.
+const TOPIC: &str = "demo/readings";
+/// How many readings each node publishes.
+const READINGS: usize = 3;
+
+pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
+    let started = Instant::now();
+    check(args)?;
+    let place = Place::new(args.keep.as_deref())?;
+    let mut report = Report::new(usize::from(args.nodes));
+    let input = input::choose(args.input.as_deref(), &place.path().join("input"))?;
+
+    let mut fleet = Fleet::start(cx, args, place.path()).await?;
+    step("connect", fleet.connected(None)).await?;
+    cx.note_step(&json!({ "step": "connect", "nodes": args.nodes }), "all are connected");
+
+    let mut talk = step("subscribe", Talk::begin(&fleet)).await?;
+    let rounds: Vec<_> = (0..fleet.nodes.len()).map(|node| (node, READINGS)).collect();
+    step("messages", talk.exchange(cx, &fleet, &rounds)).await?;
+    cx.note_step(&talk.line("messages"), "every node has the readings of all");
+
+    step("content", content::share(cx, &fleet, &input, place.path(), &mut report)).await?;
+
+    step("restart", fleet.crash_last(cx)).await?;
+    let last = fleet.nodes.len() - 1;
+    step("restart", talk.rejoin(&fleet, last)).await?;
+    step("restart", talk.exchange(cx, &fleet, &[(last, 1), (0, 1)])).await?;
+    step("restart", content::still_there(&fleet, &report, last)).await?;
+    cx.note_step(&talk.line("restart"), "the node that was killed takes part again, and has what it had");
+
+    report.messages(&fleet, &talk);
+    fleet.stop().await?;
+    report.seconds = started.elapsed().as_secs_f64();
+    report.print(cx, &place.kept())?;
+    if report.ok() {
+        return Ok(());
+    }
+    Err(Fault::new(ErrorKind::Integrity, "demo", "the nodes do not agree; the table says where").into())
+}
+
+fn check(args: &Demo) -> Outcome {
+    if args.transport == "memory" {
+        let fault = Fault::new(ErrorKind::Config, "demo", "memory joins nodes inside one process only");
+        return Err(fault.mend("choose a transport that crosses processes, such as quic").into());
+    }
+    Ok(())
+}
+
+/// One step, with the patience that it may take.
+async fn step<T>(name: &str, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+        let message = format!("the step {name} did not end within {} s", PATIENCE.as_secs());
+        Err(Failure::from(
+            Fault::new(ErrorKind::Timeout, "demo", message)
+                .mend("--keep DIR keeps the logs of the nodes; look there"),
+        ))
+    })
+}
+
+impl Cx {
+    /// A step that is done: an object for a program, a line beside the data for a person.
+    fn note_step(&self, line: &serde_json::Value, text: &str) {
+        if self.term.json {
+            // Whoever stopped reading is told at the last line.
+            let _ = self.term.json(line);
+        } else {
+            self.term.note(text);
+        }
+    }
+}
+
+/// Where the nodes' folders are: for a while, or kept.
+enum Place {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
+
+impl Place {
+    fn new(keep: Option<&Path>) -> Outcome<Self> {
+        let failed = |path: &Path, error: &std::io::Error| {
+            Fault::new(ErrorKind::Config, "demo", format!("{}: {error}", path.display()))
+                .mend("choose a folder that this user may write to, with --keep or in TMPDIR")
+        };
+        let Some(dir) = keep else {
+            let made = tempfile::Builder::new().prefix("carrick-demo-").tempdir();
+            return Ok(Self::Temporary(made.map_err(|error| failed(&std::env::temp_dir(), &error))?));
+        };
+        std::fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
+        if std::fs::read_dir(dir).map_err(|error| failed(dir, &error))?.next().is_some() {
+            let fault = Fault::new(ErrorKind::Config, "demo", format!("{} is not empty", dir.display()));
+            return Err(fault.mend("--keep takes a new or empty folder").into());
+        }
+        Ok(Self::Kept(std::path::absolute(dir).map_err(|error| failed(dir, &error))?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(dir) => dir.path(),
+            Self::Kept(dir) => dir,
+        }
+    }
+
+    fn kept(&self) -> Option<&Path> {
+        match self {
+            Self::Temporary(_) => None,
+            Self::Kept(dir) => Some(dir),
+        }
+    }
+}

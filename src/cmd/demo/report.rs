@@ -1,0 +1,162 @@
+//! What the demo showed, at its end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::super::Cx;
+use super::TOPIC;
+use super::fleet::Fleet;
+use super::messages::{Talk, sum};
+use crate::control::wire::Fetched;
+use crate::fault::Outcome;
+use crate::terminal::{show, size, table};
+
+/// Everything that is compared.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    nodes: usize,
+    peers: Vec<String>,
+    network: String,
+    expected: Vec<u64>,
+    received: Vec<u64>,
+    pub(super) cid: String,
+    pub(super) bytes: u64,
+    /// By the number of the node.
+    pub(super) shares: BTreeMap<usize, Share>,
+    pub(super) seconds: f64,
+}
+
+/// What one node got.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) fetched: Fetched,
+    pub(super) seconds: f64,
+    /// Whether its bytes are those of the input.
+    pub(super) same: bool,
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct Last<'a> {
+    ok: bool,
+    nodes: usize,
+    messages: Messages,
+    content: Content<'a>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Messages {
+    expected: u64,
+    received: u64,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    cid: &'a str,
+    bytes: u64,
+    /// Whether every other node got the same bytes.
+    verified: bool,
+}
+
+impl Report {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { nodes, ..Self::default() }
+    }
+
+    /// Takes over who the nodes are and what they heard.
+    pub(super) fn messages(&mut self, fleet: &Fleet, talk: &Talk) {
+        self.peers = fleet.nodes.iter().map(|member| member.ready.peer.clone()).collect();
+        self.network = fleet.nodes.first().map(|member| member.ready.network.clone()).unwrap_or_default();
+        self.expected = talk.expected.clone();
+        self.received = talk.received.clone();
+    }
+
+    fn verified(&self) -> bool {
+        self.shares.len() + 1 == self.nodes && self.shares.values().all(|share| share.same)
+    }
+
+    /// Whether everything agreed.
+    pub(super) fn ok(&self) -> bool {
+        self.expected == self.received && sum(&self.expected) > 0 && self.verified()
+    }
+
+    pub(super) fn print(&self, cx: &Cx, kept: &Option<&Path>) -> Outcome {
+        if cx.term.json {
+            return cx.term.json(&Last {
+                ok: self.ok(),
+                nodes: self.nodes,
+                messages: Messages { expected: sum(&self.expected), received: sum(&self.received) },
+                content: Content { cid: &self.cid, bytes: self.bytes, verified: self.verified() },
+                seconds: self.seconds,
+            });
+        }
+        cx.term.line("")?;
+        cx.term.line(show(self.table()))?;
+        cx.term.line("")?;
+        let verdict = if self.ok() { "All nodes agree" } else { "The nodes do NOT agree" };
+        cx.term.line(format!("{verdict}, after {:.1} s. The same by hand:", self.seconds))?;
+        for (command, what) in self.by_hand() {
+            cx.term.line(format!("  {command:<58} # {what}"))?;
+        }
+        if let Some(dir) = kept {
+            cx.term.note(format!("the nodes' folders are in {}", dir.display()));
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> comfy_table::Table {
+        let mut table = table(&["node", "peer", "messages", "content", "seconds", "from"]);
+        for (at, peer) in self.peers.iter().enumerate() {
+            let number = at + 1;
+            let messages = format!("{} of {}", self.received[at], self.expected[at]);
+            let (content, seconds, from) = match self.shares.get(&number) {
+                Some(share) if share.same => (
+                    format!("{}, equal", size(self.bytes)),
+                    format!("{:.2}", share.seconds),
+                    self.sources(share),
+                ),
+                Some(share) => ("NOT EQUAL".into(), format!("{:.2}", share.seconds), self.sources(share)),
+                None => (format!("{}, its own", size(self.bytes)), String::new(), String::new()),
+            };
+            table.add_row([number.to_string(), peer.clone(), messages, content, seconds, from]);
+        }
+        table
+    }
+
+    /// Who served a node.
+    fn sources(&self, share: &Share) -> String {
+        let name = |peer: &String| match self.peers.iter().position(|known| known == peer) {
+            Some(at) => format!("node {}", at + 1),
+            None => peer.clone(),
+        };
+        let sources = share.fetched.sources.iter();
+        sources
+            .map(|source| format!("{} ({})", name(&source.peer), size(source.bytes)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    fn by_hand(&self) -> [(String, &'static str); 7] {
+        [
+            ("carrick init one && cd one && carrick up".into(), "a node; it prints NETWORK and ADDRESS"),
+            (
+                "carrick init two --network NETWORK --bootstrap ADDRESS".into(),
+                "in another terminal: a second one",
+            ),
+            (
+                "cd two && carrick --set 'transport.quic.listen=[\"/ip4/0.0.0.0/udp/0/quic-v1\"]' up".into(),
+                "on one machine it needs another port",
+            ),
+            (format!("carrick subscribe {TOPIC}"), "in two: prints what comes"),
+            (
+                format!("carrick publish {TOPIC} \"$(cat /proc/loadavg)\""),
+                "in one: everybody on the topic gets it",
+            ),
+            ("carrick put PATH".into(), "in one: prints the CID"),
+            ("carrick get CID -o copy".into(), "in two: fetched, checked, written"),
+        ]
+    }
+}
