@@ -1,12 +1,13 @@
 //! `carrick up`: the node, in the foreground.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use carrick::{Node, Registry};
 use serde_json::json;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use super::Cx;
 use super::args::Up;
@@ -90,33 +91,34 @@ fn announce(cx: &Cx, ready: &Ready) -> Outcome {
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    stdin: bool,
+    stdin_ended: Arc<Notify>,
 }
 
 impl Stop {
-    /// From now on signals are noted, also while nobody waits for them.
-    fn listen(stdin: bool) -> Outcome<Self> {
+    /// From now on every order is noted, also while nobody waits for it.
+    fn listen(until_stdin_ends: bool) -> Outcome<Self> {
+        let stdin_ended = Arc::new(Notify::new());
+        if until_stdin_ends {
+            let ended = Arc::clone(&stdin_ended);
+            // A thread of its own, which the runtime need not wait for.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                ended.notify_one();
+            });
+        }
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            stdin,
+            stdin_ended,
         })
     }
 
     /// Waits for the next order to stop.
     async fn asked(&mut self) {
-        let stdin = async {
-            // Never ends unless it was asked for; an order that came once does not come again.
-            if !std::mem::take(&mut self.stdin) {
-                std::future::pending::<()>().await;
-            }
-            let mut buffer = [0; 64];
-            while tokio::io::stdin().read(&mut buffer).await.is_ok_and(|read| read > 0) {}
-        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            () = stdin => {}
+            () = self.stdin_ended.notified() => {}
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     cx.note_step(&talk.line("restart"), "the node that was killed takes part again, and has what it had");
 
     report.messages(&fleet, &talk);
-    fleet.stop().await?;
+    step("stop", fleet.stop()).await?;
     report.seconds = started.elapsed().as_secs_f64();
     report.print(cx, &place.kept())?;
     if report.ok() {
