@@ -250,7 +250,8 @@ impl Core {
         }
         let bits = if job.path == Path::CatchUp { 0 } else { self.broadcast_bits() };
         let accepted = Outcome::Accept(message.clone());
-        let ours = self.gate.seen.settle(*message.id(), &accepted, true, bits);
+        let lasts = !job.rules.numbers && !job.rules.raw;
+        let ours = self.gate.seen.accept(*message.id(), lasts, bits);
         self.counters.count(job.scope(), "accepted");
         self.mark_number(&message, job.rules);
         if job.path != Path::Own {
@@ -323,7 +324,7 @@ impl Core {
         };
         tracing::debug!(id = %job.message.id(), from = ?job.from, %cause, what);
         self.counters.count(job.scope(), what);
-        self.gate.seen.settle(*job.message.id(), outcome, job.proven, 0);
+        self.gate.seen.refuse(*job.message.id(), outcome, job.proven);
         let author_alone = job.mount.as_ref().is_some_and(|mount| !mount.relays_after_verdict());
         if let (Outcome::Reject(_), true, true, Some(author)) =
             (outcome, job.proven, author_alone, job.message.author())

@@ -26,7 +26,7 @@ pub(super) enum Outcome {
 
 /// What is known of an id.
 pub(super) enum Known {
-    /// Nothing: the caller judges it and must [`settle`](Seen::settle) it.
+    /// Nothing: the caller judges it and must [`accept`](Seen::accept) or [`refuse`](Seen::refuse) it.
     New(watch::Sender<Option<Outcome>>, watch::Receiver<Option<Outcome>>),
     /// Somebody else judges it; the answer will be here.
     Judged(watch::Receiver<Option<Outcome>>),
@@ -54,12 +54,16 @@ struct Judging {
     answer: watch::Receiver<Option<Outcome>>,
     /// How many deliveries of each transport instance wait for the answer.
     waiting: BTreeMap<u8, u32>,
+    /// The transport instances that passed it on before we were asked, a bit each.
+    passed_on: u64,
 }
 
 #[derive(Debug)]
 struct Settled {
     at: Instant,
     accepted: bool,
+    /// Its number guards it not, so that only a full list forgets it.
+    lasts: bool,
     /// The transport instances on which it was relayed, a bit each.
     relayed: u64,
 }
@@ -81,6 +85,7 @@ impl Seen {
         if let Some(judging) = state.judging.get_mut(&id) {
             if let Some(mount) = mount {
                 *judging.waiting.entry(mount.index).or_default() += 1;
+                judging.passed_on |= passed_on(mount);
             }
             return Known::Judged(judging.answer.clone());
         }
@@ -88,7 +93,7 @@ impl Seen {
             return Known::Rejected;
         }
         match state.settled.get_mut(&id) {
-            Some(settled) if settled.at.elapsed() < self.ttl && settled.accepted => {
+            Some(settled) if settled.accepted && (settled.lasts || settled.at.elapsed() < self.ttl) => {
                 let bit = mount.map_or(0, Mount::bit);
                 let first = bit != 0 && settled.relayed & bit == 0;
                 settled.relayed |= bit;
@@ -99,7 +104,8 @@ impl Seen {
         }
         let (tell, answer) = watch::channel(None);
         let waiting = mount.map(|mount| (mount.index, 1)).into_iter().collect();
-        state.judging.insert(id, Judging { answer: answer.clone(), waiting });
+        let passed_on = mount.map_or(0, passed_on);
+        state.judging.insert(id, Judging { answer: answer.clone(), waiting, passed_on });
         Known::New(tell, answer)
     }
 
@@ -109,29 +115,32 @@ impl Seen {
         state.settled.peek(id).is_some_and(|settled| settled.accepted)
     }
 
-    /// Ends the judging of a message. Answers the transports of `relay` (a bit each) on which nobody waits to relay it: the
-    /// node must do so itself.
-    pub(super) fn settle(&self, id: MessageId, outcome: &Outcome, verified: bool, relay: u64) -> u64 {
+    /// Ends the judging of an accepted message. Answers the transports of `relay` (a bit each) on which nobody waits to relay
+    /// it: the node must do so itself. One that `lasts` is not forgotten with time.
+    pub(super) fn accept(&self, id: MessageId, lasts: bool, relay: u64) -> u64 {
         let mut state = self.lock();
-        let waiting = state.judging.remove(&id).map(|judging| judging.waiting).unwrap_or_default();
-        let waited =
-            waiting.iter().filter(|(_, n)| **n > 0).fold(0, |bits, (index, _)| bits | (1_u64 << index));
-        let now = Instant::now();
+        let theirs = state.judging.remove(&id).map_or(0, |judging| {
+            let waiting = judging.waiting.iter().filter(|(_, n)| **n > 0);
+            waiting.fold(judging.passed_on, |bits, (index, _)| bits | (1_u64 << index))
+        });
+        let ours = relay & !theirs;
+        state.settled.put(id, Settled { at: Instant::now(), accepted: true, lasts, relayed: ours });
+        ours
+    }
+
+    /// Ends the judging of a refused message. What is `verified` was signed by its author.
+    pub(super) fn refuse(&self, id: MessageId, outcome: &Outcome, verified: bool) {
+        let mut state = self.lock();
+        state.judging.remove(&id);
+        let at = Instant::now();
         match outcome {
-            Outcome::Accept(_) => {
-                let ours = relay & !waited;
-                state.settled.put(id, Settled { at: now, accepted: true, relayed: ours });
-                ours
-            }
             Outcome::Reject(_) if verified => {
-                state.settled.put(id, Settled { at: now, accepted: false, relayed: 0 });
-                0
+                state.settled.put(id, Settled { at, accepted: false, lasts: false, relayed: 0 });
             }
             Outcome::Reject(_) => {
-                state.rubbish.put(id, now);
-                0
+                state.rubbish.put(id, at);
             }
-            Outcome::Ignore(_) => 0,
+            Outcome::Accept(_) | Outcome::Ignore(_) => {}
         }
     }
 
@@ -151,7 +160,7 @@ impl Seen {
             }
             return false;
         }
-        Self::claim_in(&mut state, id, mount)
+        Self::claim_in(&mut state, id, mount) && passed_on(mount) == 0
     }
 
     /// Claims the right to relay an accepted message on a transport: `true` once.
@@ -172,4 +181,9 @@ impl Seen {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bit of a transport that relays without our verdict: what came over it needs no relay of ours there.
+fn passed_on(mount: &Mount) -> u64 {
+    if mount.relays_after_verdict() { 0 } else { mount.bit() }
 }
