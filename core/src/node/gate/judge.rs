@@ -175,6 +175,9 @@ impl Core {
     async fn meet(self: &Arc<Self>, job: &mut Job, needs: Vec<Need>) -> Result<(), Cause> {
         job.turn = None;
         job.ticket = None;
+        if needs.is_empty() {
+            return Err(self.out_of_reach("defer_out_of_reach", "it waits for nothing that was named"));
+        }
         if job.place.is_none() {
             self.counters.count(job.scope(), "deferred");
             let place = self.gate.room.enter(&job.message, &self.limits);
@@ -212,10 +215,10 @@ impl Core {
             }
             Need::Message(cid) => {
                 let topic = job.message.topic();
-                let kept = job.rules.keep == Keep::Everything && self.store.has(cid).await.unwrap_or(false);
-                if kept || self.gate.accepted(&MessageId::from_cid(*cid)) {
+                if self.gate.accepted(&MessageId::from_cid(*cid)) {
                     return Ok(());
                 }
+                // One that is stored passes the gate too: it may be there since `accepted` failed or a crash.
                 let (block, from) =
                     router.fetch_unstored(cid, hints, left).await.map_err(|_| unreachable())?;
                 match self.admit(topic, block.into_bytes(), from, Some(reach)).await {
