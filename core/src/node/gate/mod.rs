@@ -139,13 +139,15 @@ impl Core {
             ticket: Some(ticket),
             reach: Reach::full(&self.limits),
         });
+        // Made here, so that a future which is dropped before it was ever polled is missed too.
+        let entered = match entered {
+            Entered::Known(relay) => Err(relay),
+            Entered::Judged(id, answer) => Ok(Waiter { core: self, id, mount, answer, done: false }),
+        };
         async move {
             match entered {
-                Entered::Known(relay) => relay,
-                Entered::Judged(id, answer) => {
-                    let waiter = Waiter { core: self, id, mount, answer, done: false };
-                    waiter.relay(&inbound.from).await
-                }
+                Ok(waiter) => waiter.relay(&inbound.from).await,
+                Err(relay) => relay,
             }
         }
     }
@@ -226,7 +228,10 @@ impl Core {
                 })
             }
             Known::Rejected => {
-                self.blame(&arrival, "rejected_again");
+                self.counters.count(scope, "rejected_again");
+                if let (Some(from), Some(mount)) = (&arrival.from, &arrival.mount) {
+                    self.refused(from, mount);
+                }
                 Entered::Known(Relay::Reject)
             }
             Known::New(tell, answer) => self.enter_new(id, arrival, rules, tell, answer),
@@ -278,11 +283,13 @@ impl Core {
         Entered::Known(Relay::Reject)
     }
 
-    /// Whoever handed us what is no message at all did not check it.
+    /// Whoever relayed what is no message at all did not check it. Where it had no say, it is not blamed: a daemon relays
+    /// first, and who serves what we asked for by its address serves the right bytes.
     fn blame(&self, arrival: &Arrival, what: &'static str) {
         let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
         self.counters.count(scope, what);
-        if let Some(from) = &arrival.from
+        let judged_it = arrival.mount.as_ref().is_some_and(Mount::relays_after_verdict);
+        if let (Some(from), true) = (&arrival.from, judged_it)
             && self.reputation.blame(from, Misdeed::Malformed)
         {
             self.banned(from);
