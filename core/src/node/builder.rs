@@ -236,37 +236,47 @@ impl NodeBuilder {
             Some(open) => open(site("store")).await?,
             None => Arc::new(MemoryStore::default()),
         };
-        let mut validators = Vec::new();
-        for (name, open) in self.validators {
-            validators.push(open(site(&name)).await?);
-        }
-        let mut services = Vec::new();
-        for (name, open) in self.services {
-            services.push(open(site(&name)).await?);
-        }
-        let core = Core::new(Parts {
-            key,
-            network,
-            limits: self.limits,
-            clock: self.clock,
-            store,
-            validators,
-            membership: self.membership,
-            rules: self.rules,
-            seed: self.seed,
-        });
-        core.restore().await?;
-        let routes = Routes { broadcast: self.broadcast, fetch: self.fetch, require: self.require };
-        let router = match open_transports(&core, self.transports, routes).await {
-            Ok(router) => Arc::new(router),
+        let opened = async {
+            let mut validators = Vec::new();
+            for (name, open) in self.validators {
+                validators.push(open(site(&name)).await?);
+            }
+            let mut services = Vec::new();
+            for (name, open) in self.services {
+                services.push(open(site(&name)).await?);
+            }
+            let core = Core::new(Parts {
+                key,
+                network,
+                limits: self.limits.clone(),
+                clock: self.clock,
+                store: Arc::clone(&store),
+                validators,
+                membership: self.membership,
+                rules: self.rules,
+                seed: self.seed,
+            });
+            core.restore().await?;
+            let routes = Routes { broadcast: self.broadcast, fetch: self.fetch, require: self.require };
+            match open_transports(&core, self.transports, routes).await {
+                Ok(router) => {
+                    core.save_on_change();
+                    Ok(Node(Arc::new(NodeInner::new(core, Arc::new(router), services, data))))
+                }
+                Err(error) => {
+                    core.tasks.end(super::CLOSING).await;
+                    Err(error)
+                }
+            }
+        };
+        let node = match opened.await {
+            Ok(node) => node,
             Err(error) => {
-                core.tasks.end(super::CLOSING).await;
-                let _ = core.store.close().await;
+                // The error that matters is the one that made us close.
+                let _ = store.close().await;
                 return Err(error);
             }
         };
-        core.save_on_change();
-        let node = Node(Arc::new(NodeInner::new(core, router, services, data)));
         node.start_services().await?;
         Ok(node)
     }
@@ -305,20 +315,16 @@ async fn open_transports(
         };
         let checked = opened.and_then(|transport| {
             let capabilities = transport.capabilities();
-            check_required(&name, &capabilities, &routes.require)?;
-            Ok((transport, capabilities))
+            let required = check_required(&name, &capabilities, &routes.require);
+            // Set once, here, before anybody else can.
+            let _ = mount.capabilities.set(capabilities);
+            core.listening(&mount, transport.listen_addrs());
+            transports.push(Mounted { mount, transport });
+            required
         });
-        match checked {
-            Ok((transport, capabilities)) => {
-                // Set once, here, before anybody else can.
-                let _ = mount.capabilities.set(capabilities);
-                core.listening(&mount, transport.listen_addrs());
-                transports.push(Mounted { mount, transport });
-            }
-            Err(error) => {
-                close_all(&transports).await;
-                return Err(error);
-            }
+        if let Err(error) = checked {
+            close_all(&transports).await;
+            return Err(error);
         }
     }
     let routed = route(&transports, routes.broadcast, "broadcast", |caps| caps.broadcast.is_some()).and_then(
