@@ -147,7 +147,9 @@ impl Router {
 
     async fn ask_for_dag(&self, at: usize, want: &WantDag) -> Result<Claims> {
         match self.transports[at].transport.fetch() {
-            Some(fetch) => fetch.dag(want).await,
+            Some(fetch) => tokio::time::timeout(want.timeout, fetch.dag(want))
+                .await
+                .unwrap_or_else(|_| Err(stalled(want.timeout))),
             None => Err(Error::new(ErrorKind::Unsupported, "fetch_dag", "it does not fetch")),
         }
     }
@@ -159,10 +161,11 @@ impl Router {
             let mut arriving = Arriving::new(&want);
             loop {
                 let stopped = loop {
-                    let fetched = match claims.next().await {
-                        Some(Ok(fetched)) => fetched,
-                        Some(Err(error)) => break Some((error, None)),
-                        None => break None,
+                    let fetched = match tokio::time::timeout(want.timeout, claims.next()).await {
+                        Ok(Some(Ok(fetched))) => fetched,
+                        Ok(Some(Err(error))) => break Some((error, None)),
+                        Ok(None) => break None,
+                        Err(_) => break Some((stalled(want.timeout), None)),
                     };
                     let (cid, from) = (*fetched.claim.cid(), fetched.from.clone());
                     let Some(depth) = arriving.expect(&cid) else {
@@ -190,6 +193,15 @@ impl Router {
             }
         })
     }
+}
+
+/// The transport keeps the idle limit too, and knows more of what stalled; this is for one that does not.
+fn stalled(idle: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "fetch_dag",
+        format!("stalled: no block came for {} s", idle.as_secs_f64()),
+    )
 }
 
 fn unasked(cid: &Cid) -> Error {

@@ -82,7 +82,8 @@ impl Router {
         deadline: Duration,
     ) -> Result<Landed> {
         let (block, from) = self.fetch_unstored(cid, hints, deadline).await?;
-        if from.is_some() || !self.core.store.has(cid).await? {
+        // Of many who waited for one flight only the first finds it missing.
+        if !self.core.store.has(cid).await? {
             self.put_blocks(std::slice::from_ref(&block)).await?;
         }
         Ok((block, from))
@@ -145,7 +146,7 @@ impl Router {
             }
             for mounted in self.fetchers() {
                 if let Some(landed) = self.search_on(mounted, &mut want, deadline, &mut failures).await {
-                    return Ok(landed);
+                    return landed;
                 }
             }
         }
@@ -153,14 +154,15 @@ impl Router {
         Err(failures.summary(cid))
     }
 
-    /// Asks one transport until it delivers, has nobody left to ask, or lied too often.
+    /// Asks one transport until it delivers, has nobody left to ask, or lied too often. A block that a validator refuses ends
+    /// the search: from anybody else it would be the same.
     async fn search_on(
         &self,
         mounted: &Mounted,
         want: &mut Want,
         deadline: Instant,
         failures: &mut Failures,
-    ) -> Option<Landed> {
+    ) -> Option<Result<Landed>> {
         let fetch = mounted.transport.fetch()?;
         while want.avoid.len() < MAX_LIARS {
             want.timeout = deadline.checked_duration_since(Instant::now())?;
@@ -185,7 +187,8 @@ impl Router {
             };
             let from = fetched.from.clone();
             match self.check(mounted, fetched).await {
-                Ok(block) => return Some((block, from)),
+                Ok(block) => return Some(Ok((block, from))),
+                Err(error) if error.kind() == ErrorKind::Rejected => return Some(Err(error)),
                 Err(error) => failures.0.push(error),
             }
             want.avoid.push(from?);
