@@ -75,6 +75,10 @@ impl Router {
         let queued = !reach.reached() && rules.keep == Keep::Nothing && core.limits.outbox > 0;
         if queued {
             core.keep_for_later(outgoing);
+            // Whoever joined while the transports were asked was told of before there was anything to send.
+            if core.links.in_topic(topic) > 0 {
+                core.flush_outbox(topic);
+            }
         }
         if let (Some(error), false) = (reach.error, reach.any_ok) {
             return Err(error);
