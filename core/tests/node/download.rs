@@ -1,0 +1,302 @@
+//! Fetching whole DAGs: each block checked as it lands, resumed where it broke off, within deadline and idle limit.
+
+use std::time::Duration;
+
+use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, GetOptions, Node, Progress, Received, WantDag};
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use crate::support::{Does, End, Wire, linking, on, raw, remote, stored, within};
+
+async fn node(wire: &Wire) -> Node {
+    on(wire).open().await.expect("opens")
+}
+
+/// A root over two branches of three leaves each, root first.
+fn tree() -> Vec<Block> {
+    let leaves: Vec<_> = (0..6_u8).map(|n| raw(vec![n; 100])).collect();
+    let cids: Vec<Cid> = leaves.iter().map(|leaf| *leaf.cid()).collect();
+    let (left, right) = (linking("left", &cids[..3]), linking("right", &cids[3..]));
+    let root = linking("root", &[*left.cid(), *right.cid()]);
+    [vec![root, left, right], leaves].concat()
+}
+
+fn sends(blocks: &[Block]) -> Vec<(Cid, Bytes)> {
+    blocks.iter().map(|block| (*block.cid(), block.bytes().clone())).collect()
+}
+
+fn want(root: &Block) -> WantDag {
+    WantDag::new(*root.cid(), Duration::from_secs(10))
+}
+
+async fn collect(node: &Node, want: WantDag) -> (Vec<Received>, Option<Error>) {
+    let mut blocks = match node.fetch_dag(want).await {
+        Ok(blocks) => blocks,
+        Err(error) => return (vec![], Some(error)),
+    };
+    let mut came = Vec::new();
+    while let Some(received) = within(blocks.next()).await {
+        match received {
+            Ok(received) => came.push(received),
+            Err(error) => return (came, Some(error)),
+        }
+    }
+    (came, None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dag_comes_in_one_request_parents_first_and_is_not_stored() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    wire.serves(remote(1), &tree);
+    let (came, error) = collect(&node, want(&tree[0])).await;
+    assert!(error.is_none());
+    let blocks: Vec<_> = came.iter().map(|received| received.block.clone()).collect();
+    assert_eq!(blocks, tree);
+    assert!(came.iter().all(|received| received.from == Some(remote(1))));
+    assert_eq!((wire.dags().len(), stored(&**node.store()).await.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_is_left_out_and_depth_is_kept() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    wire.serves(remote(1), &tree);
+    let mut shallow = want(&tree[0]);
+    shallow.depth = 1;
+    let (came, error) = collect(&node, shallow).await;
+    assert_eq!((came.len(), error.is_none()), (3, true));
+    let mut have = want(&tree[0]);
+    have.have = vec![*tree[1].cid()];
+    let (came, error) = collect(&node, have).await;
+    assert_eq!((came.len(), error.is_none()), (5, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_sends_what_nobody_asked_for_is_blamed_and_left() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    let mut too_many = sends(&tree[..4]);
+    too_many.push((*raw("unasked").cid(), "unasked".into()));
+    wire.provider(remote(1), Does::Script(too_many, End::Quietly));
+    wire.serves(remote(2), &tree);
+    let (came, error) = collect(&node, want(&tree[0])).await;
+    assert!(error.is_none());
+    assert_eq!(came.len(), tree.len(), "each once");
+    assert_eq!((node.counter("misdeed_spam"), wire.dags()[1].avoid.clone()), (1, vec![remote(1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_of_wrong_bytes_is_blamed_and_left() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    let mut lies = sends(&tree);
+    lies[4].1 = "wrong".into();
+    wire.provider(remote(1), Does::Script(lies, End::Quietly));
+    wire.serves(remote(2), &tree);
+    let got = node.get(tree[0].cid(), GetOptions::default()).await.expect("got");
+    assert_eq!(got.blocks, 9);
+    assert_eq!(node.counter("misdeed_wrong_bytes"), 1);
+    let sources: Vec<_> = got.sources.iter().map(|(who, _)| who.clone()).collect();
+    assert!(sources.contains(&remote(1)) && sources.contains(&remote(2)));
+    assert_eq!(got.sources.iter().map(|(_, bytes)| bytes).sum::<u64>(), got.bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_lie_the_error_says_so() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    wire.provider(remote(1), Does::Lie);
+    wire.provider(remote(2), Does::Lie);
+    let tree = tree();
+    let error = node.get(tree[0].cid(), GetOptions::default()).await.expect_err("lies");
+    assert!(matches!(error.kind(), ErrorKind::Integrity | ErrorKind::NoPeers), "{error}");
+    assert!(stored(&**node.store()).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_early_is_an_error_and_what_came_is_good() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    for (end, kind) in [
+        (End::Quietly, ErrorKind::NotFound),
+        (End::With(ErrorKind::Unreachable), ErrorKind::Unreachable),
+        (End::Never, ErrorKind::Timeout),
+    ] {
+        wire.no_providers();
+        wire.provider(remote(1), Does::Script(sends(&tree[..4]), end));
+        let (came, error) = collect(&node, want(&tree[0])).await;
+        assert_eq!((came.len(), error.expect("an error").kind()), (4, kind));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_fetches_only_what_is_missing() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    node.put_blocks(&[tree[0].clone(), tree[1].clone(), tree[3].clone()]).await.expect("put");
+    wire.serves(remote(1), &tree);
+    let get = node.get(tree[0].cid(), GetOptions::default());
+    let progress = get.progress();
+    let got = get.await.expect("got");
+    let Progress { blocks, bytes, .. } = *progress.borrow();
+    assert_eq!((got.blocks, got.bytes), (blocks, bytes));
+    assert_eq!(blocks, 6);
+    assert_eq!(stored(&**node.store()).await.len(), 9);
+    let again = node.get(tree[0].cid(), GetOptions::default()).await.expect("got");
+    assert_eq!((again.blocks, wire.dags().len()), (0, 1), "nobody is asked for what is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_goes_on_where_it_broke_off_and_what_came_stays() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    wire.provider(remote(1), Does::Script(sends(&tree[..4]), End::With(ErrorKind::Unreachable)));
+    node.get(tree[0].cid(), GetOptions::default()).await.expect_err("broke off");
+    assert_eq!(stored(&**node.store()).await.len(), 4, "what came is kept");
+    wire.no_providers();
+    wire.serves(remote(2), &tree);
+    let got = node.get(tree[0].cid(), GetOptions::default()).await.expect("got");
+    assert_eq!(got.blocks, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_keeps_its_deadline_and_keeps_what_came() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    wire.provider(remote(1), Does::Script(sends(&tree[..4]), End::Never));
+    wire.disobey();
+    let options = GetOptions { deadline: Some(Duration::from_secs(3)), ..GetOptions::default() };
+    let began = Instant::now();
+    let error = within(node.get(tree[0].cid(), options)).await.expect_err("stalls");
+    assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Timeout, Duration::from_secs(3)));
+    assert!(error.detail().contains("4 blocks"), "{error}");
+    assert_eq!(stored(&**node.store()).await.len(), 4);
+}
+
+/// Also where the transport keeps no idle limit of its own.
+#[tokio::test(start_paused = true)]
+async fn get_keeps_its_idle_limit() {
+    for obeys in [true, false] {
+        let wire = Wire::new();
+        let node = node(&wire).await;
+        let tree = tree();
+        wire.provider(remote(1), Does::Stall);
+        if !obeys {
+            wire.disobey();
+        }
+        let options = GetOptions { idle: Some(Duration::from_secs(5)), ..GetOptions::default() };
+        let began = Instant::now();
+        let error = within(node.get(tree[0].cid(), options)).await.expect_err("stalls");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(began.elapsed(), Duration::from_secs(5), "obeys: {obeys}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_works_block_by_block_where_no_wire_brings_more() {
+    let wire = Wire::new().singly();
+    let node = node(&wire).await;
+    let tree = tree();
+    wire.serves(remote(1), &tree);
+    let got = node.get(tree[0].cid(), GetOptions::default()).await.expect("got");
+    assert_eq!((got.blocks, wire.requests(), wire.dags().len()), (9, 9, 0));
+    assert_eq!(got.sources, [(remote(1), got.bytes)]);
+    let error = node.fetch_dag(want(&tree[0])).await.err().expect("unsupported");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_get_of_what_nobody_has_fails_with_the_stage() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let cid = *raw("nowhere").cid();
+    let error = node.get(&cid, GetOptions::default()).await.expect_err("nobody");
+    assert_eq!(error.kind(), ErrorKind::NoPeers);
+    wire.serves(remote(1), []);
+    let error = node.get(&cid, GetOptions::default()).await.expect_err("nobody has it");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deep_dag_comes_whole() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let mut chain = vec![raw("the end")];
+    for n in 0..2_000 {
+        let below = *chain.last().expect("one").cid();
+        chain.push(linking(&n.to_string(), &[below]));
+    }
+    wire.serves(remote(1), &chain);
+    let root = *chain.last().expect("one").cid();
+    let got = node.get(&root, GetOptions::default()).await.expect("got");
+    assert_eq!(got.blocks, 2_001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_roots_than_allowed_are_refused_on_both_sides() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let mut many = want(&raw("x"));
+    many.roots = (0..65_u8).map(|n| *raw(vec![n]).cid()).collect();
+    let error = node.fetch_dag(many.clone()).await.err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let first = wire.host().dag(remote(1), many).next().await.expect("an answer");
+    assert_eq!(first.expect_err("refused").kind(), ErrorKind::TooLarge);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_is_served_breadth_first_without_what_the_asker_has_and_within_its_bytes() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let tree = tree();
+    node.put_blocks(&tree).await.expect("put");
+    let walk = |want: WantDag| {
+        let stream = wire.host().dag(remote(1), want);
+        async move {
+            let mut cids = Vec::new();
+            let mut stream = stream;
+            while let Some(served) = stream.next().await {
+                match served {
+                    Ok((cid, _)) => cids.push(cid),
+                    Err(error) => return (cids, Some(error.kind())),
+                }
+            }
+            (cids, None)
+        }
+    };
+    let all: Vec<Cid> = tree.iter().map(|block| *block.cid()).collect();
+    assert_eq!(walk(want(&tree[0])).await, (all.clone(), None));
+    let mut have = want(&tree[0]);
+    have.have = vec![*tree[1].cid()];
+    assert_eq!(walk(have).await, ([&all[..1], &all[2..3], &all[6..]].concat(), None));
+    let mut little = want(&tree[0]);
+    little.limit_bytes = tree[0].size() as u64;
+    assert_eq!(walk(little).await, (all[..1].to_vec(), Some(ErrorKind::TooLarge)));
+    node.store().delete(&all[4]).await.expect("deletes");
+    assert_eq!(walk(want(&tree[0])).await, (all[..4].to_vec(), Some(ErrorKind::NotFound)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn serving_memory_is_bounded_and_given_back() {
+    let wire = Wire::new();
+    let limits = crate::support::limits(|l| l.serving_bytes = 4 << 20);
+    let node = on(&wire).limits(limits).open().await.expect("opens");
+    let block = raw(vec![1; 2 << 20]);
+    node.put_blocks(std::slice::from_ref(&block)).await.expect("put");
+    let host = wire.host();
+    let first = host.block(&remote(1), block.cid()).await.expect("serves").expect("has it");
+    let _second = host.block(&remote(2), block.cid()).await.expect("serves").expect("has it");
+    let error = host.block(&remote(3), block.cid()).await.expect_err("full");
+    assert_eq!((error.kind(), node.counter("serve_busy")), (ErrorKind::Busy, 1));
+    drop(first);
+    assert!(host.block(&remote(3), block.cid()).await.expect("serves").is_some());
+}

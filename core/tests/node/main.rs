@@ -1,0 +1,21 @@
+//! The promises of the node, proved through its public API on a transport in the test's hand.
+//!
+//! No test sleeps: the clock of tokio is paused, and whatever takes time is waited for.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod defer;
+mod download;
+mod envelope;
+mod fetch;
+mod gate;
+mod hostile_input;
+mod lifecycle;
+mod membership;
+mod order;
+mod publish;
+mod restart;
+mod seeded;
+mod subscriptions;
+mod validators;

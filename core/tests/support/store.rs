@@ -1,0 +1,96 @@
+//! A store that outlives its node, and can be damaged.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use carrick_core::{
+    Block, Bytes, Cid, Error, ErrorKind, MemoryStore, Owner, Pin, Result, Store, Usage, async_trait,
+};
+use futures::stream::BoxStream;
+
+/// A store in memory that closing does not empty: a disk, in short. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    store: MemoryStore,
+    closed: AtomicUsize,
+    damaged: Mutex<Option<Cid>>,
+}
+
+impl Shared {
+    /// How often it was closed.
+    pub(crate) fn closed(&self) -> usize {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
+    /// Damages a block, until it is deleted.
+    pub(crate) fn damage(&self, cid: Cid) {
+        *self.0.damaged.lock().expect("lock") = Some(cid);
+    }
+
+    pub(crate) fn arc(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Store for Shared {
+    async fn get(&self, cid: &Cid) -> Result<Option<Block>> {
+        if *self.0.damaged.lock().expect("lock") == Some(*cid) {
+            return Err(Error::new(ErrorKind::Integrity, "get", format!("{cid} is damaged")));
+        }
+        self.0.store.get(cid).await
+    }
+
+    async fn has(&self, cid: &Cid) -> Result<bool> {
+        self.0.store.has(cid).await
+    }
+
+    async fn put(&self, blocks: &[Block]) -> Result<()> {
+        self.0.store.put(blocks).await
+    }
+
+    async fn delete(&self, cid: &Cid) -> Result<bool> {
+        self.0.damaged.lock().expect("lock").take_if(|damaged| damaged == cid);
+        self.0.store.delete(cid).await
+    }
+
+    fn blocks(&self) -> BoxStream<'_, Result<Cid>> {
+        self.0.store.blocks()
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.0.store.usage().await
+    }
+
+    async fn pin(&self, pin: &Pin) -> Result<()> {
+        self.0.store.pin(pin).await
+    }
+
+    async fn unpin(&self, cid: &Cid, owner: &Owner) -> Result<bool> {
+        self.0.store.unpin(cid, owner).await
+    }
+
+    fn pins(&self, owner: Option<&Owner>) -> BoxStream<'_, Result<Pin>> {
+        self.0.store.pins(owner)
+    }
+
+    async fn meta(&self, key: &str) -> Result<Option<Bytes>> {
+        self.0.store.meta(key).await
+    }
+
+    async fn set_meta(&self, entries: &[(String, Option<Bytes>)]) -> Result<()> {
+        self.0.store.set_meta(entries).await
+    }
+
+    fn list_meta(&self, prefix: &str) -> BoxStream<'_, Result<(String, Bytes)>> {
+        self.0.store.list_meta(prefix)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
