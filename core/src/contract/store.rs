@@ -34,7 +34,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Writes blocks, all of them durable when this returns. Those that are there already cost nothing.
     ///
     /// # Errors
-    /// `Full` when the disk or a quota is full; what was written before stays readable.
+    /// `Full` when the disk or a quota is full: some of the blocks may be written, and what was there before stays
+    /// readable. `Unexpected` when the disk does not write.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open which blocks were written; each is there whole or not at all.
@@ -46,7 +47,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `Unexpected` when the disk does not write.
     async fn delete(&self, cid: &Cid) -> Result<bool>;
 
-    /// The CIDs of all blocks, in the order of their bytes.
+    /// The CIDs of all blocks, in the order of their bytes. What is written or deleted meanwhile may be among them or not.
     fn blocks(&self) -> BoxStream<'_, Result<Cid>>;
 
     /// How much is stored.
@@ -58,7 +59,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Pins a block, or all under it, for an owner. Pinning again replaces the depth.
     ///
     /// # Errors
-    /// As [`put`](Store::put).
+    /// As [`put`](Store::put); `TooLarge` where the store bounds the owner's name, to no less than 1 KiB.
     async fn pin(&self, pin: &Pin) -> Result<()>;
 
     /// Takes an owner's pin away; `false` when there was none. Other owners' pins stay.
@@ -79,7 +80,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Writes metadata: `None` deletes. All of them, or after a crash none, are there.
     ///
     /// # Errors
-    /// As [`put`](Store::put).
+    /// As [`put`](Store::put), and then none is written; `TooLarge` where the store bounds keys, to no less than 1 KiB.
     async fn set_meta(&self, entries: &[(String, Option<Bytes>)]) -> Result<()>;
 
     /// The metadata whose keys begin with `prefix`, in their order.

@@ -30,8 +30,8 @@ const PAGE: usize = 512;
 pub struct FjallStore {
     folder: PathBuf,
     readers: Arc<Semaphore>,
-    /// `None` once closed. Dropped before the writer, whose thread is then the last to let go of the database: closing
-    /// it may take a while, which must not be on a thread of the async runtime.
+    /// `None` once closed. Dropped before the writer, whose thread is then the last to let go of the database:
+    /// closing it may take a while, which must not be on a thread of the async runtime.
     db: Arc<RwLock<Option<Database>>>,
     writer: Writer,
 }

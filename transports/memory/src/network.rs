@@ -17,8 +17,8 @@ const MAX_TURNS: u32 = 4;
 /// A network inside this process, which nodes join by mounting [`transport`](Self::transport). Cloning is cheap; all
 /// clones are the same network.
 ///
-/// It holds nothing of a node that is closed or dropped. One seed gives one order of delivery: a run on one thread, with
-/// seeded nodes and tokio's paused clock, repeats exactly.
+/// It holds nothing of a node that is closed or dropped. One seed gives one order of delivery: a run on one thread,
+/// with seeded nodes and tokio's paused clock, repeats exactly.
 #[derive(Clone)]
 pub struct MemoryNetwork(Arc<Wire>);
 

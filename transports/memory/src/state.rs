@@ -1,7 +1,7 @@
 //! Who is on the network, who is linked with whom, who takes part in what.
 //!
-//! All of it is behind one lock, so a link is up for both ends or for none. Nodes are told under the lock: so each hears
-//! of changes in the order in which they happened.
+//! All of it is behind one lock, so a link is up for both ends or for none. Nodes are told under the lock: so each
+//! hears of changes in the order in which they happened.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
