@@ -23,7 +23,7 @@ use crate::wire::{Head, Hello, Kind, Reason, VERSION};
 use crate::{Quic, QuicConfig};
 
 /// Fails a test that waits for what never comes.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it never happened")
 }
 
@@ -42,25 +42,34 @@ fn config() -> QuicConfig {
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.handshake = Duration::from_secs(2);
-    limits.fetch_idle = Duration::from_millis(500);
+    limits.fetch_idle = Duration::from_secs(1);
     limits
 }
 
 /// A node that keeps the rules, and a look inside its transport.
-struct Good {
-    node: Node,
-    shared: Arc<Shared>,
+pub(crate) struct Good {
+    pub(crate) node: Node,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Good {
-    async fn new(network: &str) -> Self {
+    pub(crate) async fn new(network: &str) -> Self {
         Self::with(network, limits()).await
     }
 
     async fn with(network: &str, limits: Limits) -> Self {
+        Self::with_config(network, limits, config()).await
+    }
+
+    /// One that looks for neighbours by itself.
+    pub(crate) async fn with_neighbours(network: &str, neighbours: usize) -> Self {
+        Self::with_config(network, limits(), QuicConfig { neighbours, ..config() }).await
+    }
+
+    async fn with_config(network: &str, limits: Limits, config: QuicConfig) -> Self {
         let (tell, told) = oneshot::channel();
         let open = |host| async {
-            let quic = Quic::open(config(), host).await?;
+            let quic = Quic::open(config, host).await?;
             assert!(tell.send(quic.shared().clone()).is_ok());
             Ok(quic)
         };
@@ -70,7 +79,7 @@ impl Good {
         Self { node, shared: told.await.expect("opened") }
     }
 
-    fn addr(&self) -> PeerAddr {
+    pub(crate) fn addr(&self) -> PeerAddr {
         PeerAddr::new(self.node.peer_id(), self.shared.sockets.listen_addrs())
     }
 
@@ -81,7 +90,7 @@ impl Good {
         }
     }
 
-    async fn connect(&self, other: &Good) {
+    pub(crate) async fn connect(&self, other: &Good) {
         soon(self.node.connect(&other.addr())).await.expect("connects");
     }
 

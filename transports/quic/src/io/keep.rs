@@ -192,3 +192,54 @@ fn start(tries: &mut BTreeMap<Key, Tries>, key: Key, now: Instant) -> bool {
     tries.running = true;
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use carrick_core::{PeerRecord, Remote};
+
+    use super::*;
+    use crate::hostile::Good;
+
+    /// Whom a fresh plan with one bootstrap peer would dial.
+    fn due(shared: &Shared, bootstrap: &PeerAddr) -> Vec<PeerAddr> {
+        let due = Plan::new(std::slice::from_ref(bootstrap)).due(shared);
+        due.into_iter().map(|(_, addr)| addr).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bootstrap_peer_is_due_unless_linked_or_apart() {
+        let (a, b) = (Good::new("keep-due").await, Good::new("keep-due").await);
+        assert_eq!(due(&a.shared, &b.addr()), [b.addr()]);
+        a.connect(&b).await;
+        assert!(due(&a.shared, &b.addr()).is_empty(), "linked");
+        a.node.disconnect(&Remote::Peer(b.node.peer_id())).await.expect("disconnects");
+        assert!(due(&a.shared, &b.addr()).is_empty(), "apart");
+        b.connect(&a).await;
+        a.node.ban(&Remote::Peer(b.node.peer_id()));
+        assert!(due(&a.shared, &b.addr()).is_empty(), "banned");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failed_dial_is_due_again_later_and_one_at_a_time() {
+        let (a, b) = (Good::new("keep-later").await, Good::new("keep-later").await);
+        let mut plan = Plan::new(&[b.addr()]);
+        let (key, _) = plan.due(&a.shared).pop().expect("due");
+        assert!(plan.due(&a.shared).is_empty(), "it is being dialled");
+        plan.ended(key, None, &a.shared.host);
+        assert!(plan.due(&a.shared).is_empty(), "not at once");
+        assert!(plan.next().is_some_and(|next| next <= Instant::now() + Duration::from_secs(1)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn learnt_peers_are_dialled_up_to_the_number_of_neighbours() {
+        let a = Good::with_neighbours("keep-learnt", 3).await;
+        for n in 1..=8_u8 {
+            let key = carrick_core::Keypair::generate_ed25519();
+            let addr = format!("/ip4/192.0.2.{n}/udp/4600/quic-v1").parse().expect("an address");
+            assert!(a.shared.host.learn(PeerRecord::sign(&key, 1, vec![addr], vec![]).expect("signs")));
+        }
+        let mut plan = Plan::new(&[]);
+        assert_eq!(plan.due(&a.shared).len(), 3);
+        assert!(plan.due(&a.shared).is_empty(), "three are being dialled");
+    }
+}
