@@ -91,11 +91,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends all nodes in order; each must end well.
-    pub(super) async fn stop(self) -> Outcome {
+    /// Ends all nodes at once; each must end well.
+    pub(super) async fn stop(mut self) -> Outcome {
+        for member in &mut self.nodes {
+            drop(member.process.child.stdin.take());
+        }
         for member in self.nodes {
             let Member { number, dir, mut process, .. } = member;
-            drop(process.child.stdin.take());
             let ended = process.child.wait().await;
             if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
                 return Err(broken(number, &dir, "did not end well"));

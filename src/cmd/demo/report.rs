@@ -99,7 +99,7 @@ impl Report {
         let verdict = if self.ok() { "All nodes agree" } else { "The nodes do NOT agree" };
         cx.term.line(format!("{verdict}, after {:.1} s. The same by hand:", self.seconds))?;
         for (command, what) in self.by_hand() {
-            cx.term.line(format!("  {command:<58} # {what}"))?;
+            cx.term.line(format!("  {command:<48}  # {what}"))?;
         }
         if let Some(dir) = kept {
             cx.term.note(format!("the nodes' folders are in {}", dir.display()));
@@ -140,23 +140,21 @@ impl Report {
     }
 
     fn by_hand(&self) -> [(String, &'static str); 7] {
+        let line = |command: &str, what| (command.to_string(), what);
         [
-            ("carrick init one && cd one && carrick up".into(), "a node; it prints NETWORK and ADDRESS"),
-            (
-                "carrick init two --network NETWORK --bootstrap ADDRESS".into(),
-                "in another terminal: a second one",
+            line("carrick init one", "a folder for a node; prints NETWORK"),
+            line("cd one && carrick up", "runs it; prints ADDRESS"),
+            line(
+                "carrick init two --network NETWORK --bootstrap ADDRESS --listen /ip4/0.0.0.0/udp/4601/quic-v1",
+                "a second node: cd two && carrick up",
             ),
-            (
-                "cd two && carrick --set 'transport.quic.listen=[\"/ip4/0.0.0.0/udp/0/quic-v1\"]' up".into(),
-                "on one machine it needs another port",
+            line(&format!("carrick subscribe {TOPIC}"), "in two: prints what comes"),
+            line(
+                &format!("carrick publish {TOPIC} \"$(cat /proc/loadavg)\""),
+                "in one: all on the topic get it",
             ),
-            (format!("carrick subscribe {TOPIC}"), "in two: prints what comes"),
-            (
-                format!("carrick publish {TOPIC} \"$(cat /proc/loadavg)\""),
-                "in one: everybody on the topic gets it",
-            ),
-            ("carrick put PATH".into(), "in one: prints the CID"),
-            ("carrick get CID -o copy".into(), "in two: fetched, checked, written"),
+            line("carrick put PATH", "in one: prints the CID"),
+            line("carrick get CID -o copy", "in two: fetched, checked, written"),
         ]
     }
 }

@@ -1,0 +1,200 @@
+//! The real program, run in folders of its own.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Where every node of the tests listens: only here, on a free port.
+pub(crate) const LOCAL: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
+/// The program, in a folder, with nothing of ours in its environment.
+pub(crate) fn carrick(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carrick"));
+    command.current_dir(dir).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARRICK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run<S: AsRef<OsStr>>(dir: &Path, arguments: impl IntoIterator<Item = S>) -> Ran {
+    Ran(carrick(dir).args(arguments).output().expect("the program runs"))
+}
+
+/// Runs a command to its end, with something to read.
+pub(crate) fn feed(dir: &Path, arguments: &[&str], input: &[u8]) -> Ran {
+    let mut command = carrick(dir);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    child.stdin.take().expect("piped").write_all(input).expect("it reads");
+    Ran(child.wait_with_output().expect("it ends"))
+}
+
+/// A command that ended.
+pub(crate) struct Ran(pub(crate) Output);
+
+impl Ran {
+    pub(crate) fn code(&self) -> i32 {
+        self.0.status.code().expect("no signal")
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).expect("text")
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8(self.0.stderr.clone()).expect("text")
+    }
+
+    /// Ended well, or says why not.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.code(), 0, "{}", self.stderr());
+        self
+    }
+
+    /// Ended with this code.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "{}{}", self.stdout(), self.stderr());
+        self
+    }
+
+    /// The objects on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Vec<Value> {
+        self.stdout().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    /// The error object on standard error.
+    #[track_caller]
+    pub(crate) fn error(&self) -> Value {
+        let stderr = self.stderr();
+        let line = stderr.lines().last().expect("a line on standard error");
+        serde_json::from_str::<Value>(line).expect(line)["error"].clone()
+    }
+}
+
+/// A folder for a node, as `carrick init` makes it.
+pub(crate) fn init(dir: &Path, name: &str, bootstrap: Option<&str>) -> PathBuf {
+    let mut arguments = vec!["init", name, "--network", "test", "--listen", LOCAL];
+    arguments.extend(bootstrap.into_iter().flat_map(|addr| ["--bootstrap", addr]));
+    run(dir, arguments).ok();
+    dir.join(name)
+}
+
+/// A running node; it dies with the test.
+pub(crate) struct Up {
+    pub(crate) child: Child,
+    pub(crate) ready: Value,
+    pub(crate) dir: PathBuf,
+    pub(crate) stdout: BufReader<ChildStdout>,
+}
+
+impl Up {
+    pub(crate) fn start(dir: &Path) -> Self {
+        let mut command = carrick(dir);
+        command.args(["up", "--json"]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let ready = serde_json::from_str(&line).expect("the node is ready");
+        Self { child, ready, dir: dir.to_path_buf(), stdout }
+    }
+
+    /// An address that another node can dial.
+    pub(crate) fn addr(&self) -> String {
+        self.ready["transports"][0]["listen"][0].as_str().expect("it listens").to_string()
+    }
+
+    pub(crate) fn peer(&self) -> String {
+        self.ready["peer"].as_str().expect("a peer id").to_string()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A command on this node.
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
+        run(&self.dir, arguments)
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    /// What it still says, and its exit code.
+    pub(crate) fn end(mut self) -> (String, i32) {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("text");
+        let code = self.child.wait().expect("it ends").code().expect("no signal");
+        (rest, code)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command that goes on, read line by line.
+pub(crate) struct Lines {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Lines {
+    /// A subscription that is live.
+    pub(crate) fn subscribe(node: &Up, arguments: &[&str]) -> Self {
+        let mut command = carrick(&node.dir);
+        command.args(["subscribe", "--json"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
+        assert!(line.contains("subscribed"), "{line}");
+        Self { child, stdout }
+    }
+
+    pub(crate) fn json(&mut self) -> Value {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).expect("an object")
+    }
+
+    pub(crate) fn code(mut self) -> i32 {
+        self.child.wait().expect("it ends").code().expect("no signal")
+    }
+}
+
+/// Waits until a node's peers are as they should be. The node is asked again and again: a command has no events.
+pub(crate) fn until_peers(node: &Up, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let started = std::time::Instant::now();
+    loop {
+        let peers = node.run(["peers", "--json"]).ok().json();
+        if fits(&peers) {
+            return peers;
+        }
+        assert!(started.elapsed().as_secs() < 30, "the peers stay {peers:?}");
+    }
+}
+
+/// Waits until a node sees so many peers on a topic.
+pub(crate) fn until_on_topic(node: &Up, topic: &str, count: usize) {
+    let on =
+        |peer: &&Value| peer["topics"].as_array().is_some_and(|topics| topics.iter().any(|t| t == topic));
+    until_peers(node, |peers| peers.iter().filter(on).count() >= count);
+}

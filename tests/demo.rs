@@ -1,0 +1,52 @@
+//! `carrick demo`: the first thing that a person sees.
+
+mod common;
+
+use std::fs;
+
+use common::run;
+
+#[test]
+fn the_nodes_agree_and_the_last_line_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir_all(dir.path().join("target")).expect("made");
+    fs::write(dir.path().join("target/left out"), vec![1; 1_000]).expect("written");
+    fs::write(dir.path().join("größe"), vec![2; 3_000_000]).expect("written");
+    let lines = run(dir.path(), ["demo", "--json", "--nodes", "3"]).ok().json();
+    let last = lines.last().expect("a line");
+    assert_eq!((&last["ok"], &last["nodes"]), (&true.into(), &3.into()));
+    assert_eq!(last["messages"]["expected"], last["messages"]["received"]);
+    assert!(last["messages"]["expected"].as_u64().is_some_and(|count| count >= 18), "{last}");
+    assert_eq!((&last["content"]["bytes"], &last["content"]["verified"]), (&3_000_000.into(), &true.into()));
+    assert!(last["content"]["cid"].is_string() && last["seconds"].is_number());
+    let (steps, _) = lines.split_at(lines.len() - 1);
+    assert!(steps.iter().all(|line| line["step"].is_string()), "{steps:?}");
+    assert!(steps.iter().any(|line| line["step"] == "restart"));
+    for line in steps.iter().filter(|line| line["step"] == "start") {
+        let pid = line["pid"].as_u64().expect("a process");
+        assert!(!fs::exists(format!("/proc/{pid}")).unwrap_or(false), "node {pid} outlives the demo");
+    }
+}
+
+#[test]
+fn a_person_gets_a_table_and_the_commands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("a"), "a").expect("written");
+    let ran = run(dir.path(), ["demo", "--nodes", "2", "--input", "a", "--keep", "kept"]).ok();
+    let text = ran.stdout();
+    assert!(
+        text.contains("NODE") && text.contains("All nodes agree") && text.contains("carrick init"),
+        "{text}"
+    );
+    assert!(dir.path().join("kept/node-2/carrick.toml").exists());
+    let refused = run(dir.path(), ["demo", "--keep", "kept", "--json"]).fails(2).error();
+    assert!(refused["message"].as_str().is_some_and(|text| text.contains("not empty")), "{refused}");
+}
+
+#[test]
+fn what_cannot_work_is_said_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    run(dir.path(), ["demo", "--transport", "memory"]).fails(2);
+    run(dir.path(), ["demo", "--transport", "qiuc"]).fails(2);
+    run(dir.path(), ["demo", "--input", "nowhere"]).fails(4);
+}
