@@ -1,6 +1,7 @@
 //! A command line that can be run, timed out and shown to a person.
 
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
@@ -53,7 +54,7 @@ impl Command {
 
     /// Runs it to its end; anything but success is an error.
     pub(crate) fn run(&self) -> Result<()> {
-        let child = self.spawn()?;
+        let child = self.spawn(Stdio::inherit())?;
         succeeded(self.wait(child)?)
     }
 
@@ -64,6 +65,23 @@ impl Command {
         String::from_utf8(output.stdout).map_err(|e| format!("wrote no UTF-8: {e}"))
     }
 
+    /// Runs it, shows its standard output as it comes, and gives the last line of it.
+    pub(crate) fn last_line(&self) -> Result<String> {
+        let mut child = self.spawn(Stdio::piped())?;
+        let output = child.stdout.take().ok_or("has no standard output")?;
+        let reader = thread::spawn(move || {
+            BufReader::new(output)
+                .lines()
+                .map_while(std::io::Result::ok)
+                .inspect(|line| println!("{line}"))
+                .last()
+        });
+        let status = self.wait(child)?;
+        let last = reader.join().map_err(|_| "the reader of its output panicked")?;
+        succeeded(status)?;
+        last.ok_or_else(|| "wrote nothing".to_owned())
+    }
+
     fn process(&self) -> Process {
         let cargo = (self.program == Path::new("cargo")).then(|| std::env::var_os("CARGO")).flatten();
         let mut process = cargo.map_or_else(|| Process::new(&self.program), Process::new);
@@ -71,13 +89,13 @@ impl Command {
         process
     }
 
-    fn spawn(&self) -> Result<Child> {
+    fn spawn(&self, output: Stdio) -> Result<Child> {
         let mut process = self.process();
         if self.deadline.is_some() {
             // A group of its own, so that the deadline reaches what it started too. It gets no keyboard.
             process.process_group(0).stdin(Stdio::null());
         }
-        process.spawn().map_err(|e| self.not_started(&e))
+        process.stdout(output).spawn().map_err(|e| self.not_started(&e))
     }
 
     fn wait(&self, mut child: Child) -> Result<ExitStatus> {
@@ -150,9 +168,15 @@ mod tests {
     }
 
     #[test]
-    fn the_deadline_kills() {
+    fn the_last_line_is_kept() {
+        assert_eq!(shell("echo one; echo two").last_line(), Ok("two".to_owned()));
+    }
+
+    #[test]
+    fn the_deadline_ends_children_too() {
+        // The grandchild holds the pipe: reading it to the end proves that it is gone.
         let start = Instant::now();
-        let result = shell("sleep 60").deadline(Duration::from_millis(100)).run();
+        let result = shell("sleep 60 & sleep 60").deadline(Duration::from_millis(100)).last_line();
         assert_eq!(result, Err("did not end within 0 s and was killed".to_owned()));
         assert!(start.elapsed() < Duration::from_secs(30));
     }

@@ -23,7 +23,7 @@ const USAGE: &str = "\
 Usage: cargo xtask CHORE
 
   check   format, lints, documentation, dependency arrows, licences and banned crates
-  test    installs what the tests need, then all tests and the examples
+  test    installs what the tests need, then all tests, the examples and the demo
 ";
 
 fn main() -> ExitCode {

@@ -15,6 +15,9 @@ const TOOLS: [Tool; 0] = [];
 /// How long an example may run: it ends by itself, or the test fails.
 const EXAMPLE_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long the demo may run.
+const DEMO_DEADLINE: Duration = Duration::from_secs(300);
+
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     for tool in &TOOLS {
         tools::ensure(report, tool)?;
@@ -33,7 +36,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     for manifest in strangers(&workspace) {
         stranger(report, &workspace, &manifest)?;
     }
-    Ok(())
+    let demo = built(&workspace.release("carrick"), "cargo run --release --".to_owned())
+        .arg("demo")
+        .arg("--json")
+        .deadline(DEMO_DEADLINE);
+    report.step("demo", &demo.to_string(), || demo.last_line().and_then(|line| agreed(&line)))
 }
 
 /// The examples of all members, and the programs of those members that are examples themselves.
@@ -84,4 +91,24 @@ fn stranger(report: &mut Report, workspace: &Workspace, manifest: &Path) -> Resu
     }
     report.command(&format!("build example {name}"), &own("build"))?;
     report.command(&format!("example {name}"), &own("run").deadline(EXAMPLE_DEADLINE))
+}
+
+/// Reads the line that the demo promises to end with.
+fn agreed(line: &str) -> Result<()> {
+    let last: serde_json::Value =
+        serde_json::from_str(line).map_err(|e| format!("the last line is no JSON ({e}): {line}"))?;
+    if last["ok"] == true { Ok(()) } else { Err(format!("the last line does not say \"ok\":true: {line}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ok_true_is_agreement() {
+        assert_eq!(agreed(r#"{"ok":true,"nodes":3}"#), Ok(()));
+        for line in [r#"{"ok":false}"#, r#"{"ok":"true"}"#, r#"{"step":"put"}"#, "[]", "done", ""] {
+            assert!(agreed(line).is_err(), "{line}");
+        }
+    }
 }
