@@ -8,6 +8,7 @@ use carrick_core::{
     Block, Cid, DAG_CBOR, Error, ErrorKind, Limits, Need, Node, Relay, Store, Subscription, TopicRules,
     Verdict,
 };
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::support::{
@@ -256,27 +257,37 @@ async fn room(change: impl FnOnce(&mut Limits), fits: usize, message: impl Fn(u6
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_arrives_meanwhile_gets_the_same_answer_on_whichever_transport() {
-    let (left, right, store) = (Wire::new(), Wire::new(), memory());
-    let block = raw("slow");
-    left.provider(remote(5), Does::Stall);
-    right.serves(remote(6), [&block]);
-    let builder = on_wires(&[("left", &left), ("right", &right)]).store(store.clone()).limits(limits(|l| {
-        l.fetch_deadline = Duration::from_secs(10);
-    }));
-    let (node, mut subscription) = open(builder.fetch(["left"]).validator(needs_parents(store).arc())).await;
-    let message = Envelope::by(1, 1, format!("needs {}", block.cid())).encode();
-    let first = left.hand(&remote(2), &topic(), message.clone());
-    settle().await;
-    let second = left.hand(&remote(3), &topic(), message.clone());
-    let third = right.hand(&remote(4), &topic(), message.clone());
-    settle().await;
-    left.no_providers();
-    node.put_blocks(&[block]).await.expect("put");
-    let answers = within(futures::future::join3(first, second, third)).await;
-    assert_eq!(answers.0, answers.1, "the search failed for both");
-    assert_eq!(answers.1, answers.2);
-    assert_eq!(left.deliver(&remote(2), message).await, Relay::Accept, "now it is there");
-    assert_eq!(payloads(&mut subscription).len(), 1);
+    for accepts in [true, false] {
+        let (left, right, store) = (Wire::new(), Wire::new(), memory());
+        let block = raw("slow");
+        left.serves(remote(5), [&block]);
+        let go = Arc::new(Notify::new());
+        let wait = Arc::clone(&go);
+        let slow = Judge::new().blocks(move |_| {
+            let wait = Arc::clone(&wait);
+            async move {
+                wait.notified().await;
+                if accepts { Verdict::Accept } else { Verdict::Ignore("no".into()) }
+            }
+        });
+        let builder = on_wires(&[("left", &left), ("right", &right)]).store(store.clone());
+        let builder = builder.validator(slow.arc()).validator(needs_parents(store).arc());
+        let (_node, mut subscription) = open(builder).await;
+        let message = Envelope::by(1, 1, format!("needs {}", block.cid())).encode();
+        let first = left.hand(&remote(2), &topic(), message.clone());
+        settle().await;
+        let second = left.hand(&remote(3), &topic(), message.clone());
+        let third = right.hand(&remote(4), &topic(), message.clone());
+        settle().await;
+        go.notify_one();
+        let mut answers = within(futures::future::join3(first, second, third)).await;
+        if answers.0 == Relay::Duplicate {
+            (answers.0, answers.1) = (answers.1, answers.0);
+        }
+        let expected = (Relay::Accept, Relay::Duplicate, Relay::Accept);
+        assert_eq!(answers, if accepts { expected } else { (Relay::Ignore, Relay::Ignore, Relay::Ignore) });
+        assert_eq!((left.requests(), payloads(&mut subscription).len()), (1, usize::from(accepts)));
+    }
 }
 
 #[tokio::test(start_paused = true)]

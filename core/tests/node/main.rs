@@ -18,4 +18,5 @@ mod publish;
 mod restart;
 mod seeded;
 mod subscriptions;
+mod threads;
 mod validators;

@@ -343,11 +343,14 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if !self.done
-            && self.core.gate.seen.abandon(&self.id, &self.mount)
-            && let Some(Outcome::Accept(message)) = &*self.answer.borrow()
-        {
-            self.core.relay(message, self.mount.bit());
+        if !self.done && self.core.gate.seen.abandon(&self.id, &self.mount) {
+            // Accepted, but perhaps not told yet.
+            let (core, mount, answer) = (Arc::clone(&self.core), self.mount.clone(), self.answer.clone());
+            self.core.tasks.spawn(async move {
+                if let Outcome::Accept(message) = wait(answer).await {
+                    core.relay(&message, mount.bit());
+                }
+            });
         }
     }
 }
