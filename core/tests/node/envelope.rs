@@ -1,4 +1,5 @@
-//! The envelope is what its golden vectors say, in both directions. `vectors/gen-envelope.py` made them, apart from this code.
+//! The envelope is what its golden vectors say, in both directions. `vectors/gen-envelope.py` made them, apart from
+//! this code.
 
 use carrick_core::{Bytes, Cid, Delivery, Keypair, Message, NetworkId, Node, Relay, Time, Topic, TopicRules};
 use futures::StreamExt as _;

@@ -10,8 +10,8 @@ const AUTHORS: u8 = 8;
 const EACH: u64 = 40;
 const COPIES: u8 = 4;
 
-/// Every message comes several times over two transports from many tasks, and some who deliver give up: it is accepted once,
-/// relayed once on each transport, by who delivered it or by the node, and handed out once.
+/// Every message comes several times over two transports from many tasks, and some who deliver give up: it is accepted
+/// once, relayed once on each transport, by who delivered it or by the node, and handed out once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_message_is_relayed_once_on_each_transport_and_handed_out_once() {
     let (left, right) = (Wire::new(), Wire::new());
