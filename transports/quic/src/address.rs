@@ -79,8 +79,8 @@ pub(crate) fn of_socket(socket: SocketAddr) -> Multiaddr {
 
 /// The addresses that others can dial: a wildcard becomes those of the interfaces of its family.
 ///
-/// Loopback stands for a wildcard only where there is nothing else, and addresses that need a zone never: on another
-/// machine they mean something else.
+/// Loopback stands for a wildcard only where there is nothing else, and addresses that need a zone never: on
+/// another machine they mean something else.
 pub(crate) fn reachable(bound: SocketAddr, interfaces: &[IpAddr]) -> Vec<Multiaddr> {
     if !bound.ip().is_unspecified() {
         return vec![of_socket(bound)];

@@ -15,16 +15,16 @@ const MAX_NEIGHBOURS: usize = 64;
 pub struct QuicConfig {
     /// Where to listen: `/ip4/ADDRESS/udp/PORT/quic-v1` or `/ip6/ADDRESS/udp/PORT/quic-v1`, at most 16.
     ///
-    /// `0.0.0.0` and `::` listen on every interface of their family; port 0 takes a free one. Empty: this node dials
-    /// and is never dialled. Default `/ip4/0.0.0.0/udp/4600/quic-v1`.
+    /// `0.0.0.0` and `::` listen on every interface of their family; port 0 takes a free one. Empty: this
+    /// node dials and is never dialled. Default `/ip4/0.0.0.0/udp/4600/quic-v1`.
     pub listen: Vec<Multiaddr>,
-    /// Peers to stay connected to, as `/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…`; `/dns4/`, `/dns6/` and `/dns/`
-    /// names are looked up at every dial.
+    /// Peers to stay connected to, as `/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…`; `/dns4/`, `/dns6/` and
+    /// `/dns/` names are looked up at every dial.
     ///
     /// They are dialled again for ever, waiting 0.5 s at first and 30 s in the end. Default none.
     pub bootstrap: Vec<PeerAddr>,
-    /// How many connections the node looks for by itself: while it has fewer, it dials peers whose signed records
-    /// others passed on.
+    /// How many connections the node looks for by itself: while it has fewer, it dials peers whose signed
+    /// records others passed on.
     ///
     /// 0 dials the bootstrap peers alone. Range 0 to 64, default 8.
     pub neighbours: usize,

@@ -43,8 +43,8 @@ impl Queue {
         Self { lanes: BTreeMap::new(), bytes: 0, max_bytes }
     }
 
-    /// Lets a frame wait. Makes room from the last lane on, but never at the cost of an earlier one: then the new frame
-    /// itself is dropped.
+    /// Lets a frame wait. Makes room from the last lane on, but never at the cost of an earlier one: then the
+    /// new frame itself is dropped.
     pub(crate) fn push(&mut self, lane: Lane, frame: Frame) -> Pushed {
         let mut dropped = 0;
         while self.bytes + frame.len() > self.max_bytes {

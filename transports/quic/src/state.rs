@@ -1,10 +1,11 @@
 //! The protocol as a state machine: events in, actions out; no socket, no clock, no random number.
 //!
-//! It knows who is linked, which topics each end takes part in and who has which message already. It decides which of
-//! two links between the same peers stays, and to whom a message goes. What it decides is carried out by `io`.
+//! It knows who is linked, which topics each end takes part in and who has which message already. It decides
+//! which of two links between the same peers stays, and to whom a message goes. What it decides is carried
+//! out by `io`.
 //!
-//! Broadcast is flooding: a message that the gate accepted goes once to every linked peer of its topic, but not to
-//! those it came from.
+//! Broadcast is flooding: a message that the gate accepted goes once to every linked peer of its topic, but
+//! not to those it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -14,7 +15,8 @@ use lru::LruCache;
 
 use crate::wire::Reason;
 
-/// Messages of which we remember who has them. More than a full gate holds, so that every verdict finds its message.
+/// Messages of which we remember who has them. More than a full gate holds, so that every verdict finds its
+/// message.
 const REMEMBERED: usize = 4_096;
 /// Holders remembered of one message: beyond it a peer may get a copy that it has.
 const HOLDERS: usize = 16;
@@ -121,9 +123,9 @@ impl State {
 
     /// A hello was read: takes the link, or says why not.
     ///
-    /// Of two links between the same two peers the one that the lower id dialled stays; both ends decide alike,
-    /// whatever the order in which they learn of the two. A peer that was started again replaces what is left of its
-    /// former life, and a second dial of one side replaces its first.
+    /// Of two links between the same two peers the one that the lower id dialled stays; both ends decide
+    /// alike, whatever the order in which they learn of the two. A peer that was started again replaces what
+    /// is left of its former life, and a second dial of one side replaces its first.
     pub(crate) fn up(&mut self, new: Arrival) -> Result<Vec<Action>, Reason> {
         let mut actions = Vec::new();
         match self.peers.get(&new.peer) {
@@ -233,8 +235,9 @@ impl State {
         true
     }
 
-    /// To whom a message goes: who takes part in the topic. What we pass on does not go back to those it came from;
-    /// our own goes to all, whatever was sent before, because it is handed in again only when it may be lost.
+    /// To whom a message goes: who takes part in the topic. What we pass on does not go back to those it came
+    /// from; our own goes to all, whatever was sent before, because it is handed in again only when it may be
+    /// lost.
     pub(crate) fn targets(&self, topic: &Topic, id: &MessageId, lane: Lane) -> Vec<(PeerId, LinkId)> {
         let have = match lane {
             Lane::Own => None,

@@ -1,8 +1,8 @@
 //! TLS 1.3 with raw public keys (RFC 7250): the key of a node *is* its certificate.
 //!
-//! Both ends prove the ed25519 key behind their [`PeerId`]. There are no certificates, no names and no clock: whoever
-//! holds the key is the peer. Sessions are never resumed, because a resumed one would skip the question whether the
-//! peer is admitted.
+//! Both ends prove the ed25519 key behind their [`PeerId`]. There are no certificates, no names and no clock:
+//! whoever holds the key is the peer. Sessions are never resumed, because a resumed one would skip the
+//! question whether the peer is admitted.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

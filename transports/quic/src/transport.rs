@@ -29,8 +29,8 @@ impl Quic {
     /// Binds the sockets, listens, and begins to dial the bootstrap peers.
     ///
     /// # Errors
-    /// `Config` for a key out of range, or an address that is in use, not of this machine or not allowed; `Unexpected`
-    /// when TLS cannot use the node's key.
+    /// `Config` for a key out of range, or an address that is in use, not of this machine or not allowed;
+    /// `Unexpected` when TLS cannot use the node's key.
     pub async fn open(config: QuicConfig, host: Host) -> Result<Self> {
         let instance = host.instance().to_owned();
         let named = |error: carrick_core::Error| error.on(instance.clone());

@@ -1,11 +1,11 @@
 //! Frames: how they are encoded and decoded, and how long each may be.
 //!
-//! A frame is its length (u32, big endian, of what follows), a kind byte and a body. Control bodies are canonical
-//! dag-cbor maps; messages and blocks are a short head and the bytes themselves, so that they are never copied to be
-//! framed. `docs/transports/quic.md` states every byte, and `tests/vectors/` pins them.
+//! A frame is its length (u32, big endian, of what follows), a kind byte and a body. Control bodies are
+//! canonical dag-cbor maps; messages and blocks are a short head and the bytes themselves, so that they are
+//! never copied to be framed. `docs/transports/quic.md` states every byte, and `tests/vectors/` pins them.
 //!
-//! Nothing here reads a socket: a reader takes the five bytes of a [`Head`], which checks the length against the limit
-//! of its kind before anybody allocates, and then as many bytes as it says.
+//! Nothing here reads a socket: a reader takes the five bytes of a [`Head`], which checks the length against
+//! the limit of its kind before anybody allocates, and then as many bytes as it says.
 
 mod bodies;
 mod hello;

@@ -1,4 +1,5 @@
-//! Peers that prove a key and then break the rules: each gets what it deserves, and the others are still served.
+//! Peers that prove a key and then break the rules: each gets what it deserves, and the others are still
+//! served.
 
 mod askers;
 mod frames;

@@ -9,8 +9,8 @@ use super::Shared;
 
 /// Takes connections of one endpoint until the transport closes.
 ///
-/// While more than half of the handshakes are taken, whoever has not proved that it receives at its address is asked to
-/// come again with a proof, which costs us nothing; when all are taken, newcomers are refused.
+/// While more than half of the handshakes are taken, whoever has not proved that it receives at its address
+/// is asked to come again with a proof, which costs us nothing; when all are taken, newcomers are refused.
 pub(crate) async fn accept(shared: Arc<Shared>, endpoint: Endpoint) {
     loop {
         let incoming = tokio::select! {

@@ -123,7 +123,8 @@ impl Shared {
         self.connect(&PeerAddr::new(strangers.pop_front()?, vec![])).await.ok()
     }
 
-    /// Whom to ask, of those connected: the hinted first, then the others from a random one on; nobody to avoid.
+    /// Whom to ask, of those connected: the hinted first, then the others from a random one on; nobody to
+    /// avoid.
     pub(super) fn providers_for(&self, hints: &[PeerId], avoid: &[Remote]) -> VecDeque<Arc<Link>> {
         let mut links = self.links();
         links.retain(|link| !avoid.contains(&link.remote));

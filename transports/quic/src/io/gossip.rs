@@ -19,8 +19,8 @@ use crate::wire::{self, Broken, Kind};
 
 /// Messages are written about so many bytes at a time.
 const BATCH: usize = 32 << 10;
-/// Verdicts of one peer's messages that may be outstanding. The gate's slots bound those being judged; a second copy
-/// of a message holds none while it waits for the verdict of the first.
+/// Verdicts of one peer's messages that may be outstanding. The gate's slots bound those being judged; a
+/// second copy of a message holds none while it waits for the verdict of the first.
 const VERDICTS: usize = 256;
 /// Messages on their way from the reader to those that wait for verdicts.
 const VERDICTS_AT_ONCE: usize = 16;
@@ -69,8 +69,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads one message and hands it to the gate. Until the gate has room, not a byte of it is read, and QUIC's window
-    /// slows the sender down.
+    /// Reads one message and hands it to the gate. Until the gate has room, not a byte of it is read, and
+    /// QUIC's window slows the sender down.
     async fn read_one(
         &self,
         link: &Link,
@@ -100,8 +100,8 @@ impl Shared {
 
     /// Waits for the verdicts of one stream and passes on what was accepted.
     ///
-    /// The gate answers for one author in the order of arrival, and so do we: what is ready at the same time goes out in
-    /// that order.
+    /// The gate answers for one author in the order of arrival, and so do we: what is ready at the same time
+    /// goes out in that order.
     async fn pass_on(self: Arc<Self>, mut judged: mpsc::Receiver<Judging>) {
         let mut pending = FuturesUnordered::new();
         let (mut arrived, mut open) = (0_u64, true);

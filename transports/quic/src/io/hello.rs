@@ -84,8 +84,8 @@ impl Shared {
         };
         match taken {
             Ok(Accepted { taken, topics }) => {
-                // Written by the link's own task: from here on nothing waits, so that a deadline that passes now cannot
-                // leave a link behind that nobody looks after.
+                // Written by the link's own task: from here on nothing waits, so that a deadline that passes
+                // now cannot leave a link behind that nobody looks after.
                 self.start(taken, send, reader, Some(self.hello(&topics).encode()));
             }
             Err(reason) => self.refuse(&connection, send, reason).await,
@@ -131,9 +131,9 @@ impl Shared {
 
     /// Takes the link, if the state machine does.
     ///
-    /// When we dialled and another link to the peer stays instead, the far end may be using the new one for a moment: it
-    /// learns of the other by a hello that is still on its way. So the new one is taken and retired at once, which reads
-    /// what comes and ends by itself.
+    /// When we dialled and another link to the peer stays instead, the far end may be using the new one for a
+    /// moment: it learns of the other by a hello that is still on its way. So the new one is taken and
+    /// retired at once, which reads what comes and ends by itself.
     fn take(
         &self,
         connection: &Connection,

@@ -125,8 +125,8 @@ impl Plan {
         due
     }
 
-    /// Learnt peers, while there are fewer neighbours than wanted; from a random one on, so that not all nodes of a
-    /// network dial the same.
+    /// Learnt peers, while there are fewer neighbours than wanted; from a random one on, so that not all
+    /// nodes of a network dial the same.
     fn due_neighbours(
         &mut self,
         shared: &Shared,

@@ -86,7 +86,8 @@ impl Link {
         }
     }
 
-    /// Sends a control frame that may be lost; answers whether it will go. Half of the queue is kept for what may not.
+    /// Sends a control frame that may be lost; answers whether it will go. Half of the queue is kept for what
+    /// may not.
     pub(crate) fn offer(&self, frame: Bytes) -> bool {
         self.control.capacity() > CONTROL_FRAMES / 2 && self.control.try_send(frame).is_ok()
     }
@@ -127,7 +128,8 @@ impl Outbox {
         pushed
     }
 
-    /// The chunks of the next messages, about `bytes` of them; waits for the first. `None` when nothing more will come.
+    /// The chunks of the next messages, about `bytes` of them; waits for the first. `None` when nothing more
+    /// will come.
     pub(super) async fn take(&self, bytes: usize) -> Option<Vec<Bytes>> {
         loop {
             let chunks = self.take_now(bytes);
@@ -165,7 +167,8 @@ impl Outbox {
 }
 
 impl Shared {
-    /// Starts the tasks of a link. They end with its connection. `first` goes before all other control frames.
+    /// Starts the tasks of a link. They end with its connection. `first` goes before all other control
+    /// frames.
     pub(super) fn start(
         self: &Arc<Self>,
         taken: Taken,

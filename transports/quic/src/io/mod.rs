@@ -1,7 +1,7 @@
 //! Everything that touches sockets, streams, time and tasks.
 //!
-//! [`Shared`] is what all tasks of one transport hold; the transport itself holds it too, and when that is dropped or
-//! closed, every task ends. A [`Link`](link::Link) is one connection to one peer.
+//! [`Shared`] is what all tasks of one transport hold; the transport itself holds it too, and when that is
+//! dropped or closed, every task ends. A [`Link`](link::Link) is one connection to one peer.
 
 pub(crate) mod accept;
 pub(crate) mod ask;

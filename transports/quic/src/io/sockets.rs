@@ -15,11 +15,11 @@ use crate::address;
 use crate::tls::Credentials;
 use crate::wire::Reason;
 
-/// Bytes that the kernel may hold for one socket. What is more than it allows is cut by it; the usual 200 KiB lose
-/// thousands of packets at full speed.
+/// Bytes that the kernel may hold for one socket. What is more than it allows is cut by it; the usual 200 KiB
+/// lose thousands of packets at full speed.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// A stream may be so far ahead of its reader. quinn ends a connection whose stream has 1,024 gaps, which a window
-/// above 2 MB can hold.
+/// A stream may be so far ahead of its reader. quinn ends a connection whose stream has 1,024 gaps, which a
+/// window above 2 MB can hold.
 const STREAM_WINDOW: u32 = 1_250_000;
 /// Not a byte for so long: the peer is gone.
 const IDLE: Duration = Duration::from_secs(30);

@@ -1,4 +1,5 @@
-//! Fetching a DAG: one request to a provider, its blocks handed out as they land, the rest from the next provider.
+//! Fetching a DAG: one request to a provider, its blocks handed out as they land, the rest from the next
+//! provider.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::wire::{AskDag, Kind, MAX_HAVE};
 
 /// Blocks that wait to be taken, by count; in bytes they are at most two of the largest.
 const WAITING: usize = 256;
-/// Blocks remembered as handed out, so that the next provider's copy of them is not. Beyond it a block may come twice.
+/// Blocks remembered as handed out, so that the next provider's copy of them is not. Beyond it a block may
+/// come twice.
 const PASSED: usize = 65_536;
 
 /// A block on its way to the caller, with its share of what may wait.
@@ -78,8 +80,8 @@ enum End {
 }
 
 impl Walk {
-    /// Runs until the DAG is there, nobody is left to ask, or the caller has dropped the stream: then the reader goes,
-    /// and with it the provider's stream.
+    /// Runs until the DAG is there, nobody is left to ask, or the caller has dropped the stream: then the
+    /// reader goes, and with it the provider's stream.
     async fn run(mut self, to: mpsc::Sender<Waiting>, room: Arc<Semaphore>) {
         let caller = to.clone();
         tokio::select! {
@@ -147,8 +149,8 @@ impl Walk {
         }
     }
 
-    /// The request: leaves that were handed out already are named, so that they are not sent again. What links to
-    /// others cannot be, because it would stand for all under it.
+    /// The request: leaves that were handed out already are named, so that they are not sent again. What
+    /// links to others cannot be, because it would stand for all under it.
     fn request(&self) -> AskDag {
         let mut ask = AskDag::new(&self.want);
         let room = MAX_HAVE - ask.have.len();
@@ -172,7 +174,8 @@ impl Walk {
         let (cid, bytes) = self.shared.read_block(link, reader, length).await.map_err(End::Next)?;
         if self.passed.contains(&cid) {
             *again += 1;
-            // A provider sends each block once; whoever sends more than all of them again only wastes our time.
+            // A provider sends each block once; whoever sends more than all of them again only wastes our
+            // time.
             return if *again <= self.passed.len() { Ok(()) } else { Err(self.broken_promise(link)) };
         }
         let Some(left) = self.left.checked_sub(bytes.len() as u64) else {

@@ -201,8 +201,8 @@ fn peers_stay_apart_until_one_dials() {
     assert!(state.apart.len() <= APART);
 }
 
-/// Many machines and no network: every message reaches everybody over any connected graph, nobody hears it twice from
-/// one neighbour, and it ends.
+/// Many machines and no network: every message reaches everybody over any connected graph, nobody hears it
+/// twice from one neighbour, and it ends.
 #[test]
 fn a_flood_reaches_everybody_and_ends() {
     const NODES: usize = 20;

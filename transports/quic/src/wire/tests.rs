@@ -213,3 +213,49 @@ fn text_of_the_far_end_is_cleaned() {
     let error = Topic::from_wire("a\nb").expect_err("a control character");
     assert_eq!(error.kind(), ErrorKind::Config);
 }
+
+/// Reads a body as a receiver would; what matters is that it returns.
+fn read(kind: Kind, body: &[u8]) -> bool {
+    match kind {
+        Kind::Hello => Hello::decode(body, &Limits::default()).is_ok(),
+        Kind::Refused => Refused::decode(body).is_ok(),
+        Kind::Join | Kind::Leave => read_topic(kind, body).is_ok(),
+        Kind::Message => read_message(Bytes::copy_from_slice(body)).is_ok(),
+        Kind::AskBlock => AskBlock::decode(body).is_ok(),
+        Kind::AskHas => read_cid(kind, body).is_ok(),
+        Kind::AskDag => AskDag::decode(body).is_ok(),
+        _ => true,
+    }
+}
+
+#[test]
+fn no_changed_byte_makes_a_reader_panic() {
+    for name in ["hello", "refused", "join", "message", "ask-block", "ask-has", "ask-dag"] {
+        let bytes = vector(name);
+        let (Head { kind, .. }, body) = split(&bytes);
+        assert!(read(kind, body), "{name}");
+        for at in 0..body.len() {
+            for value in 0..=u8::MAX {
+                let mut changed = body.to_vec();
+                changed[at] = value;
+                read(kind, &changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_on_the_wire_format_states_the_limits() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/transports/quic.md");
+    let page = std::fs::read_to_string(path).expect("the page is there");
+    for kind in Kind::ALL {
+        let row = format!("| {:#04x} | {kind:?} |", kind as u8);
+        let row = page.lines().find(|line| line.starts_with(&row)).expect("a row for each kind");
+        let most: String =
+            row.rsplit('|').nth(1).expect("cells").chars().filter(char::is_ascii_digit).collect();
+        assert_eq!(most, kind.limit(&Limits::default()).to_string(), "{row}");
+    }
+    for reason in (0..).map_while(|code| (Reason::from_code(code) as u64 == code).then_some(code)) {
+        assert!(page.contains(&format!("\n| {reason} | ")), "a row for code {reason}");
+    }
+}
