@@ -1,17 +1,38 @@
 //! Joins a ledger to any network: broadcast a message, fetch content by its address, over the transport you choose.
 //!
-//! This crate is what a program imports: it re-exports [`carrick_core`] and links the built-in plugins. See
-//! `examples/hello.rs` for two nodes in one program, `carrick demo` for several on one machine.
+//! This crate is what a program imports: it re-exports [`carrick_core`] and links the built-in plugins. Begin with
+//! [`Node`]. A node is described in code by [`Node::builder`], or in a `carrick.toml` that [`config`] reads:
 //!
-//! A library user leaves the command line out: `carrick = { version = "0.1", default-features = false }`.
+//! ```no_run
+//! use carrick::config::Config;
+//! use carrick::{Registry, Topic};
+//!
+//! # async fn run() -> carrick::Result<()> {
+//! let config = Config::from_file("carrick.toml")?;
+//! let node = config.check(&Registry::linked()?)?.open().await?;
+//! node.publish(&Topic::new("readings")?, "21.5 °C").await?;
+//! node.close().await
+//! # }
+//! ```
+//!
+//! A program that wants no command line leaves its dependencies out:
+//! `carrick = { version = "0.1", default-features = false }`. A plugin crate of yours is linked by naming it once:
+//! `use my_validator as _;`.
 
 pub use carrick_core::*;
+/// The transport `memory`, for tests and simulations.
+pub use carrick_transport_memory as memory;
+/// The transport `quic`, the default.
+pub use carrick_transport_quic as quic;
 
 // A crate that no code names is never linked, and its plugins would be missing.
 use carrick_plugin_store_fjall as _;
 use carrick_plugin_validator_authors as _;
-use carrick_transport_memory as _;
-use carrick_transport_quic as _;
+
+/// The examples of the front page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct FrontPage;
 
 #[cfg(test)]
 mod tests {
