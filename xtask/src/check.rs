@@ -3,7 +3,7 @@
 use crate::command::cargo;
 use crate::report::Report;
 use crate::workspace::Workspace;
-use crate::{Result, arrows, tools};
+use crate::{Result, arrows, links, tools};
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     report.command("format", &cargo("fmt --all --check"))?;
@@ -18,6 +18,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let doc = cargo("doc --no-deps --workspace --all-features").var("RUSTDOCFLAGS", "-D warnings");
     report.command("documentation", &doc)?;
     let workspace = Workspace::read()?;
+    report.step("links of the documentation", "cargo xtask check", || links::check(&workspace.root))?;
     report.step("dependency arrows", "cargo xtask check", || arrows::check(&workspace))?;
     tools::ensure(report, &tools::CARGO_DENY)?;
     // For every target that the lock file names: cargo-deny then reads the manifests without network.

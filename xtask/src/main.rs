@@ -7,6 +7,7 @@
 mod arrows;
 mod check;
 mod command;
+mod links;
 mod report;
 mod test;
 mod tools;
@@ -22,7 +23,7 @@ type Result<T> = std::result::Result<T, String>;
 const USAGE: &str = "\
 Usage: cargo xtask CHORE
 
-  check   format, lints, documentation, dependency arrows, licences and banned crates
+  check   format, lints, documentation and its links, dependency arrows, licences and banned crates
   test    installs what the tests need, then all tests, the examples and the demo
 ";
 
