@@ -322,6 +322,11 @@ impl Links {
         links.get(&(mount.index, remote.clone())).into_iter().flatten().cloned().collect()
     }
 
+    /// Everybody who is connected, over whatever transport.
+    pub(crate) fn remotes(&self) -> BTreeSet<Remote> {
+        lock(&self.0).keys().map(|(_, remote)| remote.clone()).collect()
+    }
+
     pub(crate) fn connected(&self, remote: &Remote) -> bool {
         lock(&self.0).keys().any(|(_, connected)| connected == remote)
     }

@@ -159,37 +159,45 @@ impl Router {
         let router = Arc::clone(self);
         Box::pin(try_stream! {
             let mut arriving = Arriving::new(&want);
+            let mut first = None;
             loop {
+                let mut sender = None;
                 let stopped = loop {
                     let fetched = match tokio::time::timeout(want.timeout, claims.next()).await {
                         Ok(Some(Ok(fetched))) => fetched,
-                        Ok(Some(Err(error))) => break Some((error, None)),
-                        Ok(None) => break None,
-                        Err(_) => break Some((stalled(want.timeout), None)),
+                        Ok(Some(Err(error))) => break (error, None),
+                        Ok(None) if arriving.complete(&want) => return,
+                        Ok(None) => break (cut_short(), sender),
+                        Err(_) => break (stalled(want.timeout), None),
                     };
                     let (cid, from) = (*fetched.claim.cid(), fetched.from.clone());
+                    sender.clone_from(&from);
                     let Some(depth) = arriving.expect(&cid) else {
-                        if arriving.came.contains(&cid) {
+                        if arriving.bears_repetition(&cid) {
                             continue;
                         }
                         router.blame(&router.transports[at], from.as_ref(), Misdeed::Spam);
-                        break Some((unasked(&cid), from));
+                        break (unasked(&cid), from);
                     };
                     match router.check(&router.transports[at], fetched).await {
                         Ok(block) => {
                             arriving.take(&block, depth, &want)?;
                             yield Received { block, from };
                         }
-                        Err(error) => break Some((error, from)),
+                        Err(error) => break (error, from),
                     }
                 };
                 match stopped {
-                    None if arriving.complete(&want) => return,
-                    None => Err(Error::new(ErrorKind::NotFound, "fetch_dag", "the provider ended before all had come"))?,
-                    Some((_, Some(liar))) if want.avoid.len() < MAX_LIARS => want.avoid.push(liar),
-                    Some((error, _)) => Err(error)?,
+                    (error, Some(liar)) if want.avoid.len() < MAX_LIARS => {
+                        want.avoid.push(liar);
+                        first.get_or_insert(error);
+                    }
+                    (error, _) => Err(furthest(first.take(), error))?,
                 }
-                claims = router.ask_for_dag(at, &want).await?;
+                claims = match router.ask_for_dag(at, &want).await {
+                    Ok(claims) => claims,
+                    Err(error) => Err(furthest(first.take(), error))?,
+                };
             }
         })
     }
@@ -204,6 +212,18 @@ fn stalled(idle: Duration) -> Error {
     )
 }
 
+/// That nobody else is there to ask says less than what went wrong with those who were.
+fn furthest(first: Option<Error>, last: Error) -> Error {
+    match last.kind() {
+        ErrorKind::NoPeers | ErrorKind::NotFound => first.unwrap_or(last),
+        _ => last,
+    }
+}
+
+fn cut_short() -> Error {
+    Error::new(ErrorKind::NotFound, "fetch_dag", "the provider ended before all had come")
+}
+
 fn unasked(cid: &Cid) -> Error {
     Error::new(ErrorKind::Integrity, "fetch_dag", format!("{cid} came, which nobody asked for"))
 }
@@ -212,16 +232,25 @@ fn unasked(cid: &Cid) -> Error {
 struct Arriving {
     expected: HashMap<Cid, u32>,
     came: HashSet<Cid>,
+    /// Blocks that came again.
+    again: usize,
 }
 
 impl Arriving {
     fn new(want: &WantDag) -> Self {
-        Self { expected: want.roots.iter().map(|root| (*root, 0)).collect(), came: HashSet::new() }
+        Self { expected: want.roots.iter().map(|root| (*root, 0)).collect(), came: HashSet::new(), again: 0 }
     }
 
     /// How deep an expected block lies.
     fn expect(&self, cid: &Cid) -> Option<u32> {
         self.expected.get(cid).copied()
+    }
+
+    /// Whether a block that is not expected came before and may come again: the next provider of a DAG begins anew, but
+    /// nobody has reason to send more than all of it once more for each liar met.
+    fn bears_repetition(&mut self, cid: &Cid) -> bool {
+        self.again += 1;
+        self.came.contains(cid) && self.again <= MAX_LIARS * self.came.len()
     }
 
     fn take(&mut self, block: &Block, depth: u32, want: &WantDag) -> Result<()> {

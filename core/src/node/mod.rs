@@ -189,9 +189,15 @@ impl Node {
     pub async fn set_membership(&self, membership: Arc<dyn Membership>) -> Result<()> {
         let router = self.open("membership")?;
         *self.core().membership.write().unwrap_or_else(PoisonError::into_inner) = membership;
-        for peer in self.peers().await? {
-            if peer.remote.peer().is_some_and(|id| !self.core().admits(id)) {
-                router.disconnect_everywhere(&peer.remote).await;
+        let mut remotes = self.core().links.remotes();
+        for mounted in &router.transports {
+            // One that cannot tell whom it has told us of their links.
+            let peers = mounted.transport.peers().await.unwrap_or_default();
+            remotes.extend(peers.into_iter().map(|peer| peer.remote));
+        }
+        for remote in remotes {
+            if remote.peer().is_some_and(|id| !self.core().admits(id)) {
+                router.disconnect_everywhere(&remote).await;
             }
         }
         Ok(())

@@ -52,6 +52,10 @@ impl Router {
     pub(crate) async fn publish(self: &Arc<Self>, topic: &Topic, payload: Bytes) -> Result<Published> {
         let core = &self.core;
         let rules = core.topics.rules(topic, Path::Own).unwrap_or_default();
+        if !core.may_publish(&core.me, topic) {
+            let detail = format!("this node is no member that may publish on {topic}");
+            return Err(Error::new(ErrorKind::Unauthorized, "publish", detail));
+        }
         if self.broadcast_bits() == 0 {
             return Err(Error::new(
                 ErrorKind::Unsupported,

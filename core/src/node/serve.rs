@@ -15,8 +15,10 @@ use crate::{Block, CidPolicy, Error, ErrorKind, Follow, Remote, Result, WantDag,
 
 /// Serving memory is shared out in pieces of this many bytes.
 pub(crate) const SHARE: usize = 1_024;
-/// Blocks one walk may visit or exclude.
+/// Blocks one walk may visit.
 const MAX_WALK: usize = 1 << 20;
+/// Blocks read to find out what an asker has. What lies beyond is sent again, which costs only bandwidth.
+const MAX_HAVE: usize = 1 << 14;
 
 impl Core {
     pub(crate) async fn serve_block(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
@@ -79,7 +81,7 @@ impl Core {
             }
             let Some(block) = self.store.get(&cid).await? else { continue };
             for link in dag::follow(&block, want.follow)? {
-                if seen.len() < MAX_WALK && seen.insert(link) {
+                if seen.len() < MAX_HAVE && seen.insert(link) {
                     queue.push_back(link);
                 }
             }

@@ -204,8 +204,12 @@ impl Core {
             self.counters.count(scope, "unjoined");
             return Entered::Known(Relay::Ignore);
         };
-        if arrival.from.as_ref().is_some_and(|from| !self.reputation.relays(from)) {
+        if let Some(from) = arrival.from.as_ref().filter(|from| !self.reputation.relays(from)) {
+            // Whoever goes on all the same ends banned.
             self.counters.count(scope, "quiet");
+            if self.reputation.blame(from, Misdeed::Spam) {
+                self.banned(from);
+            }
             return Entered::Known(Relay::Ignore);
         }
         if arrival.bytes.len() > self.limits.envelope_bytes() {

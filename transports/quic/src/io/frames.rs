@@ -60,15 +60,6 @@ impl Reader {
         }
         Ok(body.freeze())
     }
-
-    /// Reads a body to nowhere.
-    pub(crate) async fn skip(&mut self, mut length: usize) -> Result<(), Fault> {
-        while length > 0 {
-            let chunk = within(self.idle, self.stream.read_chunk(length, true)).await??.ok_or(Fault::Cut)?;
-            length -= chunk.bytes.len();
-        }
-        Ok(())
-    }
 }
 
 /// Writes chunks as they are; gives up when the far end takes no byte for `idle`.

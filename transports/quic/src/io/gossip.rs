@@ -78,10 +78,6 @@ impl Shared {
         length: usize,
         judged: &mpsc::Sender<Judging>,
     ) -> Result<(), Fault> {
-        if !self.host.relays_to(&link.remote) {
-            self.host.count("ignored_low_reputation", 1);
-            return reader.skip(length).await;
-        }
         let slot = self.host.slot(&link.remote).await;
         let (topic, bytes) = wire::read_message(reader.body(length).await?)?;
         let id = MessageId::of(&bytes);
