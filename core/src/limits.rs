@@ -79,7 +79,7 @@ pub struct Limits {
     /// Deadline of a fetch. Default 60 s.
     #[serde(with = "seconds")]
     pub fetch_deadline: Duration,
-    /// Longest time without a new byte during a fetch. Default 10 s.
+    /// Longest time without a new block during a fetch. Default 10 s.
     #[serde(with = "seconds")]
     pub fetch_idle: Duration,
     /// Blocks being fetched at once; more wait. Default 256.
@@ -187,6 +187,8 @@ impl Limits {
             ("handshake", self.handshake),
             ("fetch_deadline", self.fetch_deadline),
             ("fetch_idle", self.fetch_idle),
+            ("clock_skew", self.clock_skew),
+            ("outbox_time", self.outbox_time),
         ];
         for (name, found) in times {
             if found.is_zero() || found > Duration::from_secs(3_600) {

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 
+use super::book;
 use super::core::Core;
 use super::gate::NUMBERS_PREFIX;
 use crate::{PeerRecord, Result};
 
-const PEERS_PREFIX: &str = "peers/";
-/// Peer records saved at most.
-const MAX_PEERS: usize = 256;
 /// Least time between two writes, so that a busy node does not flush for every message.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -24,7 +22,7 @@ impl Core {
             self.gate.numbers.restore(&key, &value);
         }
         drop(numbers);
-        let mut peers = self.store.list_meta(PEERS_PREFIX);
+        let mut peers = self.store.list_meta(book::PREFIX);
         while let Some(entry) = peers.next().await {
             match PeerRecord::decode(entry?.1) {
                 Ok(record) => {
@@ -51,9 +49,7 @@ impl Core {
     /// Saves what changed.
     pub(crate) async fn save(&self) {
         let mut entries = self.gate.numbers.take_dirty();
-        for record in self.book.take_unsaved(MAX_PEERS) {
-            entries.push((format!("{PEERS_PREFIX}{}", record.peer()), Some(record.encoded().clone())));
-        }
+        entries.extend(self.book.take_dirty());
         if entries.is_empty() {
             return;
         }

@@ -1,7 +1,7 @@
 //! The envelope: one signed message, one encoding, one id.
 //!
-//! A message travels as a canonical dag-cbor map `{v, sig, link | payload, time, topic, seqno, author, network,
-//! parents}`. `sig` is the author's ed25519 signature over `carrick/message/1:` followed by the same map without `sig`.
+//! A message travels as a canonical dag-cbor map `{v, sig, link, time, topic, seqno, author, network, parents, payload}`,
+//! which has one of `link` and `payload`. `sig` is the author's ed25519 signature over `carrick/message/1:` followed by the same map without `sig`.
 //! The id is the CID (version 1, dag-cbor, sha2-256) of the whole encoding, so a message is a block.
 //!
 //! The decoder encodes again and compares: one content has one id. Without that a `null` for an absent field would be
@@ -13,12 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cid::Cid;
-use libp2p_identity::{Keypair, PeerId};
+use libp2p_identity::{Keypair, PeerId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes as Raw;
 
 use super::block::{Block, CidPolicy, RAW, cid_of};
-use super::record::public_key;
 use super::{NetworkId, Time, Topic};
 use crate::limits::MAX_PARENTS;
 use crate::{Error, ErrorKind, Result};
@@ -259,11 +258,10 @@ impl Message {
         }))
     }
 
-    /// Whether the author signed exactly this content.
-    pub(crate) fn signature_holds(&self, network: &NetworkId) -> bool {
+    /// Whether the author signed exactly this content; `key` is the author's.
+    pub(crate) fn signature_holds(&self, network: &NetworkId, key: &PublicKey) -> bool {
         let parts = &*self.0;
         let Some(author) = &parts.author else { return false };
-        let Some(key) = public_key(author) else { return false };
         let author = author.to_bytes();
         let wire = Wire {
             v: VERSION,

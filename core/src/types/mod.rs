@@ -19,5 +19,6 @@ pub(crate) use message::{Body, Draft};
 pub use message::{DAG_CBOR, Message, MessageId};
 pub use peer::{Direction, PeerInfo, Remote};
 pub use record::PeerRecord;
+pub(crate) use record::public_key;
 pub use time::{Clock, SystemClock, Time};
 pub use topic::{Keep, NetworkId, Topic, TopicPattern, TopicRules};

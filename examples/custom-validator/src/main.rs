@@ -122,7 +122,7 @@ struct Counts([u64; 3]);
 impl Counts {
     fn of(node: &Node) -> Self {
         // Whoever lied too often is not listened to: by the gate, or already by the transport, which counts apart.
-        let unheard = node.counter("quiet") + node.counter("ignored_low_reputation");
+        let unheard = node.counter("quiet");
         Self([node.counter("accepted"), node.counter("rejected"), unheard])
     }
 

@@ -135,8 +135,12 @@ impl Core {
     fn check_author(&self, job: &Job) -> Option<Verdict> {
         let message = &job.message;
         let author = message.author()?;
-        if job.path != Path::Own && !message.signature_holds(&self.network) {
-            return Some(Verdict::Reject("its signature does not hold".into()));
+        if job.path != Path::Own {
+            let signed =
+                self.gate.keys.of(author).is_some_and(|key| message.signature_holds(&self.network, &key));
+            if !signed {
+                return Some(Verdict::Reject("its signature does not hold".into()));
+            }
         }
         if job.path == Path::CatchUp {
             return None;

@@ -5,6 +5,7 @@
 //! membership, clock, number and validators run concurrently after that; what is accepted is handed out when its turn
 //! comes.
 
+mod authors;
 mod judge;
 mod numbers;
 mod seen;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use self::authors::AuthorKeys;
 use self::judge::Job;
 pub(in crate::node) use self::judge::guarded;
 pub(crate) use self::numbers::{Numbers, PREFIX as NUMBERS_PREFIX};
@@ -41,6 +43,7 @@ pub(crate) struct Gate {
     seen: Seen,
     turns: Arc<Turns>,
     room: Arc<WaitingRoom>,
+    keys: AuthorKeys,
     pub(crate) numbers: Numbers,
 }
 
@@ -78,6 +81,7 @@ impl Gate {
             seen: Seen::new(limits.seen, limits.seen_ttl),
             turns: Arc::default(),
             room: Arc::default(),
+            keys: AuthorKeys::new(),
             numbers: Numbers::new(limits.authors),
         }
     }

@@ -82,7 +82,7 @@ impl Shared {
         let (topic, bytes) = wire::read_message(reader.body(length).await?)?;
         let id = MessageId::of(&bytes);
         if !self.table().state.arrived(link.peer, &topic, id) {
-            self.host.count("not_joined", 1);
+            self.host.count("unjoined", 1);
             return Ok(());
         }
         let inbound =
