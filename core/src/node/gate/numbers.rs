@@ -4,7 +4,7 @@
 //! anti-replay window of IPsec (RFC 4303, section 3.4.3). Anything lower counts as used. It is saved after a message was
 //! accepted, so a crash may let a message come again but never lose one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +31,9 @@ pub(crate) struct Numbers(Mutex<State>);
 #[derive(Debug)]
 struct State {
     windows: LruCache<Key, Window>,
-    /// What must be saved; `None` was pushed out and is deleted.
-    dirty: BTreeMap<String, Option<Bytes>>,
+    /// Whose window must be saved, or deleted where there is none any more. Encoded when it is saved: a message marks it,
+    /// and there are many between two saves.
+    dirty: BTreeSet<Key>,
     recent: Recent,
 }
 
@@ -131,7 +132,7 @@ impl Numbers {
     pub(crate) fn new(authors: usize) -> Self {
         let authors = NonZeroUsize::new(authors).unwrap_or(NonZeroUsize::MIN);
         let windows = LruCache::new(authors);
-        Self(Mutex::new(State { windows, dirty: BTreeMap::new(), recent: Recent::default() }))
+        Self(Mutex::new(State { windows, dirty: BTreeSet::new(), recent: Recent::default() }))
     }
 
     /// Takes back what [`take_dirty`](Self::take_dirty) saved in an earlier life. A damaged entry is left out.
@@ -176,7 +177,7 @@ impl Numbers {
             && state.windows.len() == state.windows.cap().get()
             && let Some((pushed_out, _)) = state.windows.pop_lru()
         {
-            state.dirty.insert(name(&pushed_out), None);
+            state.dirty.insert(pushed_out);
         }
         let window = state.windows.get_or_insert_mut(key.clone(), || fresh);
         let before = window.last;
@@ -184,8 +185,7 @@ impl Numbers {
             window.last = *message.id().cid();
         }
         window.mark(message.seqno());
-        let saved = window.encode();
-        state.dirty.insert(name(&key), Some(saved));
+        state.dirty.insert(key);
         message.parents().iter().find(|parent| known && **parent != before).copied()
     }
 
@@ -196,7 +196,9 @@ impl Numbers {
 
     /// What must be saved, once.
     pub(crate) fn take_dirty(&self) -> Vec<(String, Option<Bytes>)> {
-        std::mem::take(&mut self.lock().dirty).into_iter().collect()
+        let mut state = self.lock();
+        let dirty = std::mem::take(&mut state.dirty);
+        dirty.iter().map(|key| (name(key), state.windows.peek(key).map(Window::encode))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
