@@ -25,10 +25,16 @@ Usage: cargo xtask CHORE
 
   check   format, lints, documentation and its links, dependency arrows, licences and banned crates
   test    installs what the tests need, then all tests, the examples and the demo
+  bench   measures Carrick against what it is built on; takes --help
 ";
 
 fn main() -> ExitCode {
     let chores: Vec<String> = std::env::args().skip(1).collect();
+    if let [chore, options @ ..] = &chores[..]
+        && chore == "bench"
+    {
+        return finish(go_to_root().and_then(|()| bench(options)));
+    }
     let chore: fn(&mut Report) -> Result<()> = match chores.iter().map(String::as_str).collect::<Vec<_>>()[..]
     {
         ["check"] => check::run,
@@ -45,6 +51,16 @@ fn main() -> ExitCode {
     let mut report = Report::new();
     let result = go_to_root().and_then(|()| chore(&mut report));
     report.print();
+    finish(result)
+}
+
+/// The benchmarks are a program of their own, built as users build theirs.
+fn bench(options: &[String]) -> Result<()> {
+    let run = command::cargo("run --quiet --release --package carrick-bench --");
+    options.iter().fold(run, |run, option| run.arg(option)).run()
+}
+
+fn finish(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

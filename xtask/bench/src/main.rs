@@ -1,0 +1,99 @@
+//! Measures Carrick against what it is built on: `cargo xtask bench`.
+//!
+//! Both sides run in one go, in turns, so that a busy machine slows both. What is compared is the ratio of each pair of
+//! runs; the median of the ratios and its interval are printed, and the CPU time of both ends beside it. Every end is
+//! a process of its own: this program started again in another role.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark talks to the person who started it"
+)]
+
+mod content;
+mod fetch;
+mod gate;
+mod node;
+mod process;
+mod raw;
+mod stats;
+mod table;
+
+use clap::{Parser, ValueEnum};
+
+use crate::table::Row;
+
+/// A benchmark's result; the text says what failed, for a person.
+type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// What to measure, and how often.
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Measures Carrick against what it is built on, in one run")]
+struct Args {
+    /// MiB that each fetch brings.
+    #[arg(long, default_value_t = 1024)]
+    size_mib: u64,
+    /// Pairs of runs, at least 3.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(3..))]
+    pairs: u32,
+    /// One benchmark alone.
+    #[arg(long)]
+    only: Option<Bench>,
+    /// One JSON object a row instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// What this process is; set by the benchmark itself.
+    #[arg(long, hide = true)]
+    role: Option<Role>,
+    /// Where a client finds its server.
+    #[arg(long, hide = true)]
+    server: Option<String>,
+}
+
+/// The benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// A verified fetch between two processes, against raw quinn.
+    Fetch,
+    /// New messages through the gate, against their cryptography alone.
+    Gate,
+}
+
+/// The ends of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Sends over quinn alone.
+    RawServer,
+    /// Receives over quinn alone.
+    RawClient,
+    /// A Carrick node that has the content.
+    NodeServer,
+    /// A Carrick node that fetches it.
+    NodeClient,
+    /// Hashes the content on one thread.
+    Hash,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let server = || args.server.clone().ok_or("--server is missing");
+    match args.role {
+        Some(Role::RawServer) => runtime.block_on(raw::serve(args.size_mib)),
+        Some(Role::RawClient) => runtime.block_on(raw::fetch(&server()?)),
+        Some(Role::NodeServer) => runtime.block_on(node::serve(args.size_mib)),
+        Some(Role::NodeClient) => runtime.block_on(node::fetch(&server()?)),
+        Some(Role::Hash) => content::hash(args.size_mib),
+        None => report(&args, &runtime),
+    }
+}
+
+fn report(args: &Args, runtime: &tokio::runtime::Runtime) -> Result<()> {
+    let mut rows: Vec<Row> = Vec::new();
+    if args.only != Some(Bench::Gate) {
+        rows.extend(runtime.block_on(fetch::run(args.size_mib, args.pairs))?);
+    }
+    if args.only != Some(Bench::Fetch) {
+        rows.extend(gate::run(args.pairs)?);
+    }
+    table::print(&rows, args.json)
+}
