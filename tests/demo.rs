@@ -32,7 +32,7 @@ fn the_nodes_agree_and_the_last_line_says_so() {
 fn a_person_gets_a_table_and_the_commands() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("a"), "a").expect("written");
-    let ran = run(dir.path(), ["demo", "--nodes", "2", "--input", "a", "--keep", "kept"]).ok();
+    let ran = run(dir.path(), ["demo", "--nodes", "2", "--keep", "kept"]).ok();
     let text = ran.stdout();
     assert!(
         text.contains("NODE") && text.contains("All nodes agree") && text.contains("carrick init"),
@@ -49,4 +49,5 @@ fn what_cannot_work_is_said_at_once() {
     run(dir.path(), ["demo", "--transport", "memory"]).fails(2);
     run(dir.path(), ["demo", "--transport", "qiuc"]).fails(2);
     run(dir.path(), ["demo", "--input", "nowhere"]).fails(4);
+    run(dir.path(), ["demo", "--input", ".", "--keep", "kept"]).fails(2);
 }

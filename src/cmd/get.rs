@@ -76,16 +76,19 @@ fn check_target(output: Option<&Path>) -> Outcome {
 async fn begin(client: &Client, args: &Get) -> Outcome<Cid> {
     let blocks = NodeBlocks(client);
     let cid = dag::resolve(&blocks, &args.content.root, &args.content.path).await?;
-    let entry = dag::stat(&blocks, &cid).await?;
-    if args.output.is_none() && !matches!(entry.kind, EntryKind::File { .. }) {
-        let fault = Fault::new(
-            ErrorKind::Config,
-            "get",
-            format!("{cid} is a folder, which standard output cannot take"),
-        );
-        return Err(fault.mend("name the folder to write: -o PATH").into());
+    match dag::stat(&blocks, &cid).await?.kind {
+        EntryKind::Directory { .. } | EntryKind::Sharded if args.output.is_none() => {
+            let message = format!("{cid} is a folder, which standard output cannot take");
+            Err(Fault::new(ErrorKind::Config, "get", message)
+                .mend("name the folder to write: -o PATH")
+                .into())
+        }
+        EntryKind::Block => {
+            let message = format!("{cid} is a block of another kind, neither file nor folder");
+            Err(Fault::new(ErrorKind::Unsupported, "get", message).into())
+        }
+        _ => Ok(cid),
     }
-    Ok(cid)
 }
 
 /// The first blocks count against the deadline as well.

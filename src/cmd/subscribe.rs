@@ -1,5 +1,7 @@
 //! `carrick subscribe`: messages as they are accepted.
 
+use std::borrow::Cow;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use carrick::ErrorKind;
@@ -45,9 +47,18 @@ fn print(cx: &Cx, message: &Message) -> Outcome {
         return cx.term.json(message);
     }
     match &message.text {
-        Some(text) => cx.term.line(text),
+        Some(text) => cx.term.line(harmless(text, std::io::stdout().is_terminal())),
         None => cx.term.line(format!("({} bytes, no text; --json shows them)", message.payload.len())),
     }
+}
+
+/// A stranger's text: what would move the cursor or change colours is shown, not done, on a terminal.
+fn harmless(text: &str, terminal: bool) -> Cow<'_, str> {
+    let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !terminal || !text.contains(commands) {
+        return text.into();
+    }
+    text.chars().map(|c| if commands(c) { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 /// What is no message: data for a program, a hint for a person. That it began goes to standard error in both cases.
@@ -75,4 +86,15 @@ fn too_late(limit: Duration, heard: u64, wanted: u64) -> Failure {
     Fault::new(ErrorKind::Timeout, "subscribe", message)
         .mend("wait longer, or look at `carrick peers`")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn a_message_does_not_command_the_terminal() {
+        assert_eq!(harmless("a\x1b[2Jb\tü\n", true), "a\\u{1b}[2Jb\tü\n");
+        assert_eq!(harmless("a\x1b[2J", false), "a\x1b[2J", "a pipe gets what was sent");
+    }
 }

@@ -11,10 +11,14 @@ use crate::fault::{Fault, Outcome};
 /// How much of the current folder is taken.
 const BUDGET: u64 = 64 << 20;
 
-/// The input itself, or without one a copy of the current folder: it may change while the nodes compare it.
-pub(super) fn choose(input: Option<&Path>, copy: &Path) -> Outcome<PathBuf> {
+/// The input itself, or without one a copy of the current folder, in `place`: it may change while the nodes compare it.
+pub(super) fn choose(input: Option<&Path>, place: &Path) -> Outcome<PathBuf> {
     if let Some(path) = input {
-        return match fs::metadata(path) {
+        return match fs::canonicalize(path) {
+            Ok(whole) if is_inside(place, &whole) => {
+                let message = format!("{} holds the folder that --keep names", path.display());
+                Err(Fault::new(ErrorKind::Config, "demo", message).mend("keep the nodes elsewhere").into())
+            }
             Ok(_) => Ok(path.to_path_buf()),
             Err(error) => {
                 let kind = match error.kind() {
@@ -25,34 +29,52 @@ pub(super) fn choose(input: Option<&Path>, copy: &Path) -> Outcome<PathBuf> {
             }
         };
     }
-    let mut left = BUDGET;
-    let copied = copy_some(Path::new("."), copy, &mut left);
+    let copy = place.join("input");
+    let mut copier = Copier { left: BUDGET, without: fs::canonicalize(place).ok() };
+    let copied = copier.copy(Path::new("."), &copy);
     copied
         .map_err(|error| Fault::new(ErrorKind::Unexpected, "demo", format!("the current folder: {error}")))?;
-    Ok(copy.to_path_buf())
+    Ok(copy)
 }
 
-/// Copies what fits, in the order of the names: no hidden entries, no `target`, no links, nothing unreadable.
-fn copy_some(from: &Path, to: &Path, left: &mut u64) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    let mut entries: Vec<_> = fs::read_dir(from)?.filter_map(Result::ok).collect();
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name();
-        let Some(text) = name.to_str() else { continue };
-        let Ok(meta) = entry.metadata() else { continue };
-        if text.starts_with('.') || text == "target" {
-            continue;
+fn is_inside(place: &Path, folder: &Path) -> bool {
+    fs::canonicalize(place).is_ok_and(|place| place.starts_with(folder))
+}
+
+struct Copier {
+    /// Bytes that still fit.
+    left: u64,
+    /// The folder of the demo itself.
+    without: Option<PathBuf>,
+}
+
+impl Copier {
+    /// Copies what fits, in the order of the names: no hidden entries, no `target`, no links, nothing unreadable.
+    fn copy(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        let mut entries: Vec<_> = fs::read_dir(from)?.filter_map(Result::ok).collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            let Some(text) = name.to_str() else { continue };
+            let Ok(meta) = entry.metadata() else { continue };
+            if text.starts_with('.') || text == "target" || self.is_ours(&entry.path()) {
+                continue;
+            }
+            let target = to.join(&name);
+            if meta.is_dir() && self.left > 0 {
+                // A folder that cannot be listed stays empty.
+                let _ = self.copy(&entry.path(), &target);
+            } else if meta.is_file() && meta.len() <= self.left && fs::copy(entry.path(), &target).is_ok() {
+                self.left -= meta.len();
+            }
         }
-        let target = to.join(&name);
-        if meta.is_dir() && *left > 0 {
-            // A folder that cannot be listed stays empty.
-            let _ = copy_some(&entry.path(), &target, left);
-        } else if meta.is_file() && meta.len() <= *left && fs::copy(entry.path(), &target).is_ok() {
-            *left -= meta.len();
-        }
+        Ok(())
     }
-    Ok(())
+
+    fn is_ours(&self, path: &Path) -> bool {
+        self.without.is_some() && fs::canonicalize(path).ok() == self.without
+    }
 }
 
 /// Whether two files or folders hold the same, byte by byte.
@@ -106,12 +128,14 @@ mod tests {
         let from = dir.path().join("from");
         fs::create_dir_all(from.join("target")).expect("made");
         fs::create_dir_all(from.join(".git")).expect("made");
+        fs::create_dir_all(from.join("kept/node-1")).expect("made");
         fs::create_dir_all(from.join("a")).expect("made");
         fs::write(from.join("a/ü"), b"12345").expect("written");
         fs::write(from.join("b"), b"too large for what is left").expect("written");
         fs::write(from.join("target/c"), b"c").expect("written");
         let to = dir.path().join("to");
-        copy_some(&from, &to, &mut 10).expect("copied");
+        let mut copier = Copier { left: 10, without: fs::canonicalize(from.join("kept")).ok() };
+        copier.copy(&from, &to).expect("copied");
         assert_eq!(names_of(&to).expect("there"), ["a"]);
         assert!(same(&from.join("a"), &to.join("a")).expect("readable"));
         fs::write(to.join("a/ü"), b"1234X").expect("written");

@@ -32,7 +32,7 @@ pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     check(args)?;
     let place = Place::new(args.keep.as_deref())?;
     let mut report = Report::new(usize::from(args.nodes));
-    let input = input::choose(args.input.as_deref(), &place.path().join("input"))?;
+    let input = input::choose(args.input.as_deref(), place.path())?;
 
     let mut fleet = Fleet::start(cx, args, place.path()).await?;
     step("connect", fleet.connected(None)).await?;
