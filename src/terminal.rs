@@ -92,14 +92,23 @@ impl Terminal {
 
     /// A bar for long work, on a terminal only. Without a total it counts.
     pub(crate) fn progress(&self, what: &'static str, total: Option<u64>) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        if self.json || self.quiet || !io::stderr().is_terminal() {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
         let template = match total {
             Some(_) => "{prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
             None => "{prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {wide_msg}",
         };
+        self.bar(what, total, template)
+    }
+
+    /// A bar over things that are counted one by one.
+    pub(crate) fn count(&self, what: &'static str, total: u64) -> ProgressBar {
+        self.bar(what, Some(total), "{prefix} {wide_bar} {pos} of {len}")
+    }
+
+    fn bar(&self, what: &'static str, total: Option<u64>, template: &str) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        if self.json || self.quiet || !io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.with_style(style).with_prefix(what)
     }

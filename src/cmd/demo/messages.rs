@@ -56,7 +56,7 @@ impl Talk {
             said.iter().filter(|(author, _)| **author != member.ready.peer).map(|(_, said)| said.len()).sum()
         };
         let all: usize = fleet.nodes.iter().map(|member| total(&said, member)).sum();
-        let bar = cx.term.progress("hearing", Some(all as u64));
+        let bar = cx.term.count("hearing", all as u64);
         for (at, member) in fleet.nodes.iter().enumerate() {
             let expected = total(&said, member);
             self.expected[at] += expected as u64;
