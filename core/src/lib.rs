@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod contract;
 pub mod dag;
 mod error;
+mod lanes;
 pub mod limits;
 pub mod node;
 #[macro_use]
@@ -21,6 +22,7 @@ pub use contract::{
     Path, Pin, PinDepth, Receipt, Service, Skip, Store, Transport, Usage, Validator, Verdict, Want, WantDag,
 };
 pub use error::{BoxError, Error, ErrorKind, Result, Retry};
+pub use lanes::{LaneQueue, Pushed};
 pub use limits::Limits;
 pub use node::{
     Blocks, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node,

@@ -1,9 +1,9 @@
 //! What waits to cross a link in one direction: bounded, in lanes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use carrick_core::{Bytes, Lane, PeerId, PeerRecord, Topic};
+use carrick_core::{Bytes, Lane, LaneQueue, PeerId, PeerRecord, Pushed, Topic};
 use tokio::sync::Notify;
 
 /// Records that wait at most; the oldest goes first.
@@ -24,19 +24,15 @@ impl Message {
         [&self.source.to_bytes()[..], &self.number.to_be_bytes()].concat().into()
     }
 
+    /// What it takes up while it waits: an empty message is not free.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.topic.as_str().len() + self.bytes.len()
+    }
+
     /// As it arrives: nothing is shared with the sender, as little as over any other wire.
     fn copied(&self) -> Self {
         Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self.clone() }
     }
-}
-
-/// What a push did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pushed {
-    /// Whether the message waits now.
-    pub(crate) taken: bool,
-    /// How many were dropped, the new one included.
-    pub(crate) dropped: u64,
 }
 
 /// One direction of a link.
@@ -44,37 +40,29 @@ pub(crate) struct Pushed {
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     arrived: Notify,
-    max_bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
-    lanes: BTreeMap<Lane, VecDeque<Message>>,
-    bytes: usize,
+    messages: LaneQueue<Message>,
     records: VecDeque<PeerRecord>,
 }
 
 impl Queue {
     /// An empty queue.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { waiting: Mutex::default(), arrived: Notify::new(), max_bytes }
+        let waiting = Waiting { messages: LaneQueue::new(max_bytes), records: VecDeque::new() };
+        Self { waiting: Mutex::new(waiting), arrived: Notify::new() }
     }
 
     /// Sends a message. Makes room by dropping the oldest of the last lane, but never of a lane before `lane`: then the
     /// new message itself is dropped.
     pub(crate) fn push(&self, lane: Lane, message: &Message) -> Pushed {
-        let mut waiting = self.lock();
-        let mut dropped = 0;
-        while waiting.bytes + message.bytes.len() > self.max_bytes {
-            if !waiting.drop_one(lane) {
-                return Pushed { taken: false, dropped: dropped + 1 };
-            }
-            dropped += 1;
-        }
-        waiting.bytes += message.bytes.len();
-        waiting.lanes.entry(lane).or_default().push_back(message.copied());
+        let copied = message.copied();
+        let bytes = copied.cost();
+        let pushed = self.lock().messages.push(lane, copied, bytes);
         self.arrived.notify_one();
-        Pushed { taken: true, dropped }
+        pushed
     }
 
     /// Sends a peer record.
@@ -104,14 +92,12 @@ impl Queue {
 
     /// Whether a message waits.
     pub(crate) fn has_message(&self) -> bool {
-        !self.lock().lanes.is_empty()
+        !self.lock().messages.is_empty()
     }
 
     /// Receives the oldest message of the first lane.
     pub(crate) fn pop(&self) -> Option<Message> {
-        let mut waiting = self.lock();
-        let lane = *waiting.lanes.keys().next()?;
-        waiting.take(lane)
+        self.lock().messages.pop()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -121,23 +107,7 @@ impl Queue {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.records.is_empty()
-    }
-
-    /// Drops the oldest message of the last lane, unless that is before `lane`.
-    fn drop_one(&mut self, lane: Lane) -> bool {
-        let last = self.lanes.keys().next_back().copied().filter(|last| *last >= lane);
-        last.is_some_and(|last| self.take(last).is_some())
-    }
-
-    fn take(&mut self, lane: Lane) -> Option<Message> {
-        let queue = self.lanes.get_mut(&lane)?;
-        let message = queue.pop_front();
-        if queue.is_empty() {
-            self.lanes.remove(&lane);
-        }
-        self.bytes -= message.as_ref().map_or(0, |message| message.bytes.len());
-        message
+        self.messages.is_empty() && self.records.is_empty()
     }
 }
 
@@ -155,35 +125,9 @@ mod tests {
         }
     }
 
-    fn names(queue: &Queue) -> Vec<u8> {
-        std::iter::from_fn(|| queue.pop()).map(|message| message.bytes[0]).collect()
-    }
-
-    #[test]
-    fn own_goes_before_relayed_before_mended() {
-        let queue = Queue::new(100);
-        for (name, lane) in [(3, Lane::Repair), (2, Lane::Relay), (1, Lane::Own), (4, Lane::Repair)] {
-            assert_eq!(queue.push(lane, &message(name, 10)), Pushed { taken: true, dropped: 0 });
-        }
-        assert_eq!(names(&queue), [1, 2, 3, 4]);
-        assert!(!queue.has_message() && queue.lock().bytes == 0);
-    }
-
-    #[test]
-    fn a_full_queue_drops_the_oldest_of_the_last_lane() {
-        let queue = Queue::new(40);
-        for (name, lane) in [(1, Lane::Own), (2, Lane::Relay), (3, Lane::Repair), (4, Lane::Repair)] {
-            queue.push(lane, &message(name, 10));
-        }
-        assert_eq!(queue.push(Lane::Relay, &message(5, 10)), Pushed { taken: true, dropped: 1 });
-        assert_eq!(queue.push(Lane::Own, &message(6, 20)), Pushed { taken: true, dropped: 2 });
-        assert_eq!(queue.push(Lane::Repair, &message(7, 10)), Pushed { taken: false, dropped: 1 });
-        assert_eq!(names(&queue), [1, 6, 5]);
-    }
-
     #[test]
     fn bytes_are_copied_across() {
-        let queue = Queue::new(100);
+        let queue = Queue::new(1_000);
         let sent = message(1, 10);
         queue.push(Lane::Own, &sent);
         let received = queue.pop().expect("it waits");
@@ -193,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_before_the_wait_is_not_missed() {
-        let queue = Queue::new(100);
+        let queue = Queue::new(1_000);
         queue.push(Lane::Own, &message(1, 10));
         queue.ready().await;
         assert!(queue.pop().is_some());

@@ -4,7 +4,6 @@ mod address;
 mod config;
 mod error;
 mod io;
-mod queue;
 mod state;
 mod tls;
 mod transport;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use carrick_core::{Direction, Lane, Misdeed, Multiaddr, PeerId, PeerInfo, Remote, Time};
+use carrick_core::{Direction, Lane, LaneQueue, Misdeed, Multiaddr, PeerId, PeerInfo, Pushed, Remote, Time};
 use quinn::{ConnectionError, SendStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
@@ -14,7 +14,6 @@ use super::Shared;
 use super::frames::Reader;
 use crate::address;
 use crate::error::Fault;
-use crate::queue::{Frame, Pushed, Queue};
 use crate::state::LinkId;
 use crate::wire::Reason;
 
@@ -108,22 +107,32 @@ impl Link {
     }
 }
 
+/// A message ready to be written: its head, shared by all peers it goes to, and its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Length, kind, topic.
+    pub(crate) head: Bytes,
+    /// The message.
+    pub(crate) bytes: Bytes,
+}
+
 /// Messages that wait to be written to one peer.
 pub(crate) struct Outbox {
-    queue: Mutex<Queue>,
+    queue: Mutex<LaneQueue<Frame>>,
     ready: Notify,
     retired: AtomicBool,
 }
 
 impl Outbox {
     fn new(max_bytes: usize) -> Self {
-        let queue = Mutex::new(Queue::new(max_bytes));
+        let queue = Mutex::new(LaneQueue::new(max_bytes));
         Self { queue, ready: Notify::new(), retired: AtomicBool::new(false) }
     }
 
     /// Lets a message wait.
     pub(crate) fn push(&self, lane: Lane, frame: Frame) -> Pushed {
-        let pushed = self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(lane, frame);
+        let bytes = frame.head.len() + frame.bytes.len();
+        let pushed = self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(lane, frame, bytes);
         self.ready.notify_one();
         pushed
     }

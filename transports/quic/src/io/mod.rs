@@ -26,8 +26,8 @@ use quinn::VarInt;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use self::link::Frame;
 use crate::QuicConfig;
-use crate::queue::Frame;
 use crate::state::{Action, LinkId, State};
 use crate::tls::Credentials;
 use crate::wire::{self, Kind, Reason};
