@@ -23,14 +23,18 @@ async fn main() -> Result<()> {
     alice.ready(&topic, 1).await?;
     alice.publish(&topic, "hello, bob").await?;
     if let Some(Delivery::Message(message)) = heard.next().await {
-        println!("bob hears {:?} from {}", message.payload(), alice.peer_id());
+        println!("bob hears {:?} from {}", text(message.payload()), alice.peer_id());
     }
 
     // Content: whoever has it may send it, because its address says what it must be.
     let file = alice.put(&b"a file of alice's"[..], Layout::default()).await?;
     let block = bob.block(&file.cid, vec![]).await?;
-    println!("bob fetched {:?}, which is {}", block.bytes(), block.cid());
+    println!("bob fetched {:?}, which is {}", text(block.bytes()), block.cid());
 
     bob.close().await?;
     alice.close().await
+}
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
