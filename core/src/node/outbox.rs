@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::core::{Core, lock};
 use super::counters::NODE;
 use super::events::Event;
+use super::router::Router;
 use crate::{MessageId, Outgoing, Topic};
 
 /// Outgoing messages by topic, the oldest first.
@@ -32,8 +33,13 @@ impl Outbox {
         removed
     }
 
-    fn take(&self, topic: &Topic) -> VecDeque<Outgoing> {
-        lock(&self.0).remove(topic).unwrap_or_default()
+    fn first(&self, topic: &Topic) -> Option<Outgoing> {
+        lock(&self.0).get(topic)?.front().cloned()
+    }
+
+    /// Whether anything waits for somebody to join a topic.
+    pub(crate) fn has(&self, topic: &Topic) -> bool {
+        lock(&self.0).contains_key(topic)
     }
 }
 
@@ -58,20 +64,30 @@ impl Core {
 
     /// Somebody joined: what was kept goes out.
     pub(crate) fn flush_outbox(&self, topic: &Topic) {
-        let kept = self.outbox.take(topic);
-        let (Some(router), false) = (self.router(), kept.is_empty()) else { return };
+        let (Some(router), true) = (self.router(), self.outbox.has(topic)) else { return };
+        let topic = topic.clone();
         self.tasks.spawn(async move {
-            for outgoing in kept {
-                let reach = router.broadcast(&outgoing).await;
-                if !reach.reached() {
-                    router.core.keep_for_later(outgoing);
-                }
-            }
+            // What is published meanwhile goes after it.
+            let _line = router.pen.line(&topic).await;
+            router.send_kept(&topic).await;
         });
     }
 
     fn expired(&self, topic: Topic, id: MessageId) {
         self.counters.count(NODE, "expired");
         self.events.tell(&Event::Expired { topic, id });
+    }
+}
+
+impl Router {
+    /// Sends what was kept for a topic, the oldest first; stops at the first that reaches nobody. Each is kept until it went,
+    /// so that none is lost when this is dropped. For whoever holds the topic's line.
+    pub(crate) async fn send_kept(&self, topic: &Topic) {
+        while let Some(outgoing) = self.core.outbox.first(topic) {
+            if !self.broadcast(&outgoing).await.reached() {
+                return;
+            }
+            self.core.outbox.remove(topic, &outgoing.id);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::core::Core;
 use super::router::Router;
@@ -39,9 +39,20 @@ pub struct Published {
 #[derive(Debug, Default)]
 pub(crate) struct Pen(Mutex<BTreeMap<Topic, Arc<Mutex<Option<Line>>>>>);
 
+/// The line of a topic while somebody writes on it.
+type HeldLine = OwnedMutexGuard<Option<Line>>;
+
+impl Pen {
+    /// Waits for the line of a topic. Only for topics that this node publishes on: each is remembered.
+    pub(crate) async fn line(&self, topic: &Topic) -> HeldLine {
+        let line = Arc::clone(self.0.lock().await.entry(topic.clone()).or_default());
+        line.lock_owned().await
+    }
+}
+
 /// Where a topic stands.
 #[derive(Clone, Debug)]
-struct Line {
+pub(crate) struct Line {
     next: u64,
     reserved: u64,
     last: Option<MessageId>,
@@ -64,11 +75,15 @@ impl Router {
             )
             .mend("name one under broadcast in [node]"));
         }
-        let message = if rules.raw {
-            self.write_raw(topic, payload)?
+        // Held until the message is on its way, so that the next one cannot overtake it.
+        let (message, _line) = if rules.raw {
+            (self.write_raw(topic, payload)?, self.pen.line(topic).await)
         } else {
             self.write(topic, payload, rules).await?
         };
+        if core.outbox.has(topic) && core.links.in_topic(topic) > 0 {
+            self.send_kept(topic).await;
+        }
         let outgoing = Outgoing {
             id: *message.id(),
             topic: topic.clone(),
@@ -104,12 +119,16 @@ impl Router {
         Ok(Message::raw(id, topic.clone(), payload, self.core.clock.now()))
     }
 
-    /// Signs the next message of a topic and passes it through the gate; the next one waits until it is done.
-    async fn write(self: &Arc<Self>, topic: &Topic, payload: Bytes, rules: TopicRules) -> Result<Message> {
+    /// Signs the next message of a topic and passes it through the gate; the next one waits until the line is dropped.
+    async fn write(
+        self: &Arc<Self>,
+        topic: &Topic,
+        payload: Bytes,
+        rules: TopicRules,
+    ) -> Result<(Message, HeldLine)> {
         let core = &self.core;
         let body = self.body(payload).await?;
-        let line = Arc::clone(self.pen.0.lock().await.entry(topic.clone()).or_default());
-        let mut line = line.lock().await;
+        let mut line = self.pen.line(topic).await;
         let mut now = match line.take() {
             Some(line) => line,
             None => first_line(core, topic).await?,
@@ -135,7 +154,7 @@ impl Router {
         }
         *line = Some(now);
         match verdict {
-            Verdict::Accept => Ok(message),
+            Verdict::Accept => Ok((message, line)),
             Verdict::Ignore(cause) | Verdict::Reject(cause) => {
                 Err(Error::new(ErrorKind::Rejected, "publish", format!("refused here: {cause}")))
             }
@@ -168,7 +187,7 @@ async fn first_line(core: &Core, topic: &Topic) -> Result<Line> {
     let saved = core.store.meta(&format!("{PREFIX}{topic}")).await?;
     let reserved = saved.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
     let last = core.gate.numbers.last(core.me, topic);
-    let after_last = last.map(|(_, highest)| highest + 1);
+    let after_last = last.map(|(_, highest)| highest.saturating_add(1));
     let fresh = core.clock.now().as_millis();
     let next = reserved.max(after_last).unwrap_or(fresh);
     Ok(Line { next, reserved: next, last: last.map(|(cid, _)| MessageId::from_cid(cid)) })

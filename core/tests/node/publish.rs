@@ -76,6 +76,30 @@ async fn whoever_joins_while_a_message_is_being_published_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_published_later_goes_out_later() {
+    let wire = Wire::new();
+    let node = on(&wire).open().await.expect("opens");
+    wire.lags(Duration::from_millis(100));
+    let topic = topic();
+    let told = futures::future::join_all(["a", "b"].map(|payload| node.publish(&topic, payload))).await;
+    let told: Vec<_> = told.into_iter().map(|told| told.expect("publishes").id).collect();
+    assert_eq!(wire.published().iter().map(|out| out.id).collect::<Vec<_>>(), told);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_kept_goes_before_what_is_published_after() {
+    let wire = Wire::new();
+    let node = on(&wire).open().await.expect("opens");
+    nobody(&wire);
+    let kept = node.publish(&topic(), "kept").await.expect("publishes").id;
+    wire.lags(Duration::from_millis(100));
+    joins(&wire, remote(1));
+    settle().await;
+    let later = node.publish(&topic(), "later").await.expect("publishes").id;
+    assert_eq!(wire.published().iter().map(|out| out.id).collect::<Vec<_>>(), [kept, kept, later]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_kept_expires_with_an_event_and_a_count() {
     let wire = Wire::new();
     let node = on(&wire).open().await.expect("opens");

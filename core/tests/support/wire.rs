@@ -72,6 +72,7 @@ struct Strings {
     named: Mutex<bool>,
     obeys: Mutex<bool>,
     hangs: Mutex<bool>,
+    lag: Mutex<Duration>,
     on_publish: Mutex<Option<OnPublish>>,
 }
 
@@ -101,6 +102,7 @@ impl Wire {
             named: Mutex::new(true),
             obeys: Mutex::new(true),
             hangs: Mutex::default(),
+            lag: Mutex::default(),
             on_publish: Mutex::default(),
         }))
     }
@@ -196,6 +198,11 @@ impl Wire {
     }
 
     /// What happens during a publish.
+    /// Takes so long for the next message that is published, or topic that is joined.
+    pub(crate) fn lags(&self, lag: Duration) {
+        *lock(&self.0.lag) = lag;
+    }
+
     pub(crate) fn on_publish(&self, act: impl Fn(&Host, &Outgoing) + Send + 'static) {
         *lock(&self.0.on_publish) = Some(Box::new(act));
     }
@@ -236,6 +243,13 @@ impl Wire {
 }
 
 impl Strings {
+    async fn wait(&self) {
+        let lag = std::mem::take(&mut *lock(&self.lag));
+        if !lag.is_zero() {
+            tokio::time::sleep(lag).await;
+        }
+    }
+
     fn note(&self, call: Call) {
         lock(&self.calls).push(call);
     }
@@ -362,6 +376,7 @@ impl Transport for Opened {
 #[async_trait]
 impl Broadcast for Opened {
     async fn join(&self, topic: &Topic) -> Result<()> {
+        self.strings.wait().await;
         self.strings.note(Call::Join(topic.clone()));
         Ok(())
     }
@@ -372,6 +387,7 @@ impl Broadcast for Opened {
     }
 
     async fn publish(&self, message: &Outgoing) -> Result<Receipt> {
+        self.strings.wait().await;
         let receipt = lock(&self.strings.receipt).clone();
         self.strings.note(Call::Publish(message.clone()));
         if let (Some(act), Some(host)) = (&*lock(&self.strings.on_publish), &*lock(&self.strings.host)) {
