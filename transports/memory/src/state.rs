@@ -138,6 +138,11 @@ impl State {
     /// Ends a link because this end wants it, and remembers that.
     pub(crate) fn part(&mut self, at: u64, peer: &PeerId) -> Option<()> {
         let place = self.places.get_mut(&at)?;
+        // Whoever is not admitted is kept out by that, and for as long as that lasts.
+        if !place.host.admits(peer) {
+            self.unlink(at, peer);
+            return Some(());
+        }
         if place.parted.len() >= place.host.limits().known_peers {
             place.parted.pop_first();
         }

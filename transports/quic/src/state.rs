@@ -258,6 +258,11 @@ impl State {
         self.link(&peer).map(|link| Action::Close(link, Reason::Disconnected))
     }
 
+    /// A peer is not admitted any more. Once it is again, it may be dialled by itself.
+    pub(crate) fn expel(&self, peer: &PeerId) -> Option<Action> {
+        self.link(peer).map(|link| Action::Close(link, Reason::NotAdmitted))
+    }
+
     /// A user dials a peer: it may be dialled again by itself, too.
     pub(crate) fn rejoin(&mut self, peer: &PeerId) {
         self.apart.remove(peer);

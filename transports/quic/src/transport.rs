@@ -89,9 +89,11 @@ impl Transport for Quic {
     async fn disconnect(&self, peer: &Remote) -> Result<()> {
         self.shared.open("disconnect")?;
         if let Some(peer) = peer.peer() {
+            // Whoever is not admitted is kept out by that, and for as long as that lasts.
+            let admitted = self.shared.host.admits(peer);
             let mut table = self.shared.table();
-            let actions = table.state.part(*peer).into_iter().collect();
-            table.run(&self.shared.host, actions);
+            let action = if admitted { table.state.part(*peer) } else { table.state.expel(peer) };
+            table.run(&self.shared.host, action.into_iter().collect());
         }
         Ok(())
     }

@@ -107,6 +107,22 @@ async fn a_banned_peer_is_cut_off_and_kept_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bootstrap_peer_whose_ban_is_over_is_dialled_again() {
+    let wire = MemoryNetwork::new(1);
+    let a = open(&wire, builder(1)).await;
+    let mut config = MemoryConfig::default();
+    config.bootstrap = vec![a.addr()];
+    let b = open_with(&wire, config, builder(2)).await.expect("opens");
+    let mut events = b.node.events();
+    event(&mut events, |event| matches!(event, Event::Up { .. })).await;
+    let remote = Remote::Peer(a.node.peer_id());
+    b.node.ban(&remote);
+    event(&mut events, |event| matches!(event, Event::Down { .. })).await;
+    b.node.forgive(&remote);
+    event(&mut events, |event| matches!(event, Event::Up { .. })).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_connection_limit_holds_for_both_ends() {
     let wire = MemoryNetwork::new(1);
     let mut limits = Limits::default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use carrick_core::{ErrorKind, Multiaddr, PeerAddr, PeerId, Remote, Result};
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use quinn::{ClientConfig, ConnectError, Connection, ConnectionError};
 use tokio::sync::OwnedMutexGuard;
@@ -143,7 +144,7 @@ impl Shared {
 
     /// Tries addresses, each a little after the one before; the first whose TLS stands wins.
     async fn race(&self, expected: Option<PeerId>, targets: Vec<Target>) -> Result<Connection, DialFault> {
-        let (addrs, fault) = resolve(targets).await;
+        let (addrs, fault) = resolve(targets, self.host.limits().handshake).await;
         let attempts = addrs.into_iter().zip(0_u32..).map(|(addr, nth)| async move {
             sleep(STAGGER * nth).await;
             self.attempt(expected, addr).await
@@ -186,18 +187,27 @@ impl Shared {
     }
 }
 
-/// Looks names up; answers what was found and, if nothing was, why.
-async fn resolve(targets: Vec<Target>) -> (Vec<SocketAddr>, Option<DialFault>) {
+/// Looks names up, all at once, each within a limit; answers what was found and, if something was not, why.
+async fn resolve(targets: Vec<Target>, limit: Duration) -> (Vec<SocketAddr>, Option<DialFault>) {
     let (mut addrs, mut fault) = (Vec::new(), None);
-    for target in targets {
-        match target {
-            Target::Socket(addr) => addrs.push(addr),
-            Target::Name(name, port, family) => match tokio::net::lookup_host((name.as_str(), port)).await {
-                Ok(found) => addrs.extend(found.filter(|addr| family.has(addr))),
-                Err(error) => fault = Some(DialFault::Name(format!("{name}: {error}"))),
-            },
+    for found in join_all(targets.into_iter().map(|target| look_up(target, limit))).await {
+        match found {
+            Ok(found) => addrs.extend(found),
+            Err(why) => fault = Some(DialFault::Name(why)),
         }
     }
     addrs.truncate(MAX_ADDRS);
     (addrs, fault)
+}
+
+async fn look_up(target: Target, limit: Duration) -> Result<Vec<SocketAddr>, String> {
+    let (name, port, family) = match target {
+        Target::Socket(addr) => return Ok(vec![addr]),
+        Target::Name(name, port, family) => (name, port, family),
+    };
+    match timeout(limit, tokio::net::lookup_host((name.as_str(), port))).await {
+        Ok(Ok(found)) => Ok(found.filter(|addr| family.has(addr)).collect()),
+        Ok(Err(error)) => Err(format!("{name}: {error}")),
+        Err(_) => Err(format!("{name}: no name server answered within {} s", limit.as_secs_f64())),
+    }
 }

@@ -220,6 +220,22 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_whose_ban_is_over_is_due_again_at_both_ends() {
+        let (a, b) = (Good::new("keep-forgiven").await, Good::new("keep-forgiven").await);
+        a.connect(&b).await;
+        let remote = Remote::Peer(b.node.peer_id());
+        a.node.ban(&remote);
+        for good in [&a, &b] {
+            while !good.node.peers().await.expect("peers").is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        a.node.forgive(&remote);
+        assert_eq!(due(&a.shared, &b.addr()), [b.addr()]);
+        assert_eq!(due(&b.shared, &a.addr()), [a.addr()]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_failed_dial_is_due_again_later_and_one_at_a_time() {
         let (a, b) = (Good::new("keep-later").await, Good::new("keep-later").await);
         let mut plan = Plan::new(&[b.addr()]);
