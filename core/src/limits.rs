@@ -90,7 +90,7 @@ pub struct Limits {
     pub subscriber_messages: usize,
     /// Bytes a subscriber may lag behind. Default 16 MiB; then it is told `Lagged(n)`.
     pub subscriber_bytes: usize,
-    /// Bytes of blocks being served to all peers. Default 32 MiB.
+    /// Bytes of blocks being served to all peers, a quarter of it to one at most. Default 32 MiB.
     pub serving_bytes: usize,
     /// Receive window of one connection. Default 2 MiB.
     pub receive_window_bytes: usize,

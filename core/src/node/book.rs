@@ -62,6 +62,11 @@ impl Book {
         std::mem::take(&mut self.lock().dirty).into_iter().collect()
     }
 
+    /// An entry that [`take_dirty`](Self::take_dirty) gave could not be saved; a newer one goes before it.
+    pub(crate) fn unsaved(&self, name: String, record: Option<Bytes>) {
+        self.lock().dirty.entry(name).or_insert(record);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

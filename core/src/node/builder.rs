@@ -338,7 +338,7 @@ async fn open_transports(
             fetch,
             flights: Flights::new(core.limits.flights),
             pen: Pen::default(),
-            joining: tokio::sync::Mutex::default(),
+            joined: tokio::sync::Mutex::default(),
         }),
         Err(error) => {
             close_all(&transports).await;

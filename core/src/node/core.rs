@@ -8,7 +8,7 @@ use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::book::Book;
 use super::counters::{Counters, NODE};
@@ -18,7 +18,7 @@ use super::host::{Misdeed, Mount, Notice};
 use super::outbox::Outbox;
 use super::reputation::Reputation;
 use super::router::Router;
-use super::serve::SHARE;
+use super::serve::Serving;
 use super::subscriptions::Subscriptions;
 use super::tasks::Tasks;
 use crate::{
@@ -46,7 +46,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) links: Links,
     pub(crate) tasks: Tasks,
-    pub(crate) serving: Arc<Semaphore>,
+    pub(crate) serving: Serving,
     /// Woken when something must be saved.
     pub(crate) unsaved: Notify,
     pub(crate) router: OnceLock<Weak<Router>>,
@@ -71,12 +71,13 @@ pub(crate) struct Parts {
 struct Listening {
     addrs: BTreeMap<Arc<str>, Vec<Multiaddr>>,
     record: Option<PeerRecord>,
+    /// The number of the last record: a newer one has a higher, whatever the clock says.
+    seq: u64,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let limits = parts.limits;
-        let shares = u32::try_from(limits.serving_bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
         Arc::new(Self {
             me: parts.key.public().to_peer_id(),
             key: parts.key,
@@ -94,8 +95,8 @@ impl Core {
             reputation: Reputation::default(),
             counters: Counters::default(),
             links: Links::default(),
-            tasks: Tasks::default(),
-            serving: Arc::new(Semaphore::new(shares as usize)),
+            tasks: Tasks::here(),
+            serving: Serving::new(&limits),
             unsaved: Notify::new(),
             router: OnceLock::new(),
             listening: Mutex::default(),
@@ -134,8 +135,9 @@ impl Core {
             return record.clone();
         }
         let addrs = listening.addrs.values().flatten().cloned().collect();
+        listening.seq = self.clock.now().as_millis().max(listening.seq.saturating_add(1));
         #[expect(clippy::expect_used, reason = "an ed25519 key in memory always signs")]
-        let record = PeerRecord::sign(&self.key, self.clock.now().as_millis(), addrs, vec![]).expect("signs");
+        let record = PeerRecord::sign(&self.key, listening.seq, addrs, vec![]).expect("signs");
         listening.record = Some(record.clone());
         record
     }
@@ -268,12 +270,9 @@ impl Topics {
         lock(&self.rules).insert(topic, rules);
     }
 
-    /// Adds a reader; answers whether it is the first.
-    pub(crate) fn more(&self, topic: &Topic) -> bool {
-        let mut joined = lock(&self.joined);
-        let readers = joined.entry(topic.clone()).or_default();
-        *readers += 1;
-        *readers == 1
+    /// Adds a reader.
+    pub(crate) fn more(&self, topic: &Topic) {
+        *lock(&self.joined).entry(topic.clone()).or_default() += 1;
     }
 
     /// Takes a reader away; answers whether it was the last.

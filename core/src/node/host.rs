@@ -10,10 +10,10 @@ use cid::Cid;
 use futures::stream::BoxStream;
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::core::Core;
 use super::gate::Ticket;
+use super::serve::Share;
 use crate::{
     BroadcastCaps, Capabilities, Limits, NetworkId, PeerRecord, RelayGate, Remote, Result, Time, Topic,
     WantDag,
@@ -179,7 +179,7 @@ impl Slot {
 #[derive(Debug)]
 pub struct Served {
     pub(super) bytes: Bytes,
-    pub(super) _share: OwnedSemaphorePermit,
+    pub(super) _share: Share,
 }
 
 impl Served {

@@ -17,6 +17,7 @@ mod host;
 pub mod identity;
 mod lock;
 mod outbox;
+mod per_remote;
 mod publish;
 mod reputation;
 mod router;
@@ -64,6 +65,8 @@ struct NodeInner {
     router: Arc<Router>,
     services: Mutex<Vec<Arc<dyn Service>>>,
     closed: AtomicBool,
+    /// One closes at a time; set when it is done.
+    closing: tokio::sync::Mutex<bool>,
     /// Holds the lock on the data folder for as long as the node lives.
     data: Mutex<Option<DataDirLock>>,
 }
@@ -82,6 +85,7 @@ impl NodeInner {
             router,
             services: Mutex::new(services),
             closed: AtomicBool::new(false),
+            closing: tokio::sync::Mutex::default(),
             data: Mutex::new(data),
         }
     }
@@ -333,8 +337,14 @@ impl Node {
     ///
     /// # Errors
     /// What could not be ended cleanly; the node is closed all the same.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the node half closed; call it again to go on. Whoever calls it meanwhile waits for the
+    /// first.
     pub async fn close(&self) -> Result<()> {
-        if self.0.closed.swap(true, Ordering::AcqRel) {
+        self.0.closed.store(true, Ordering::Release);
+        let mut done = self.0.closing.lock().await;
+        if *done {
             return Ok(());
         }
         let mut failed = None;
@@ -358,9 +368,13 @@ impl Node {
         }
         self.core().subscriptions.end();
         self.core().events.end();
-        self.core().save().await;
-        note(&mut failed, "close the store", tokio::time::timeout(CLOSING, self.store().close()).await);
+        let storing = async {
+            self.core().save().await;
+            self.store().close().await
+        };
+        note(&mut failed, "close the store", tokio::time::timeout(CLOSING, storing).await);
         lock(&self.0.data).take();
+        *done = true;
         failed.map_or(Ok(()), Err)
     }
 }

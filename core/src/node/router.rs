@@ -1,6 +1,6 @@
 //! The transports of a node and its routes: which of them carry broadcast, and which fetch, in which order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cid::Cid;
@@ -24,8 +24,9 @@ pub(crate) struct Router {
     pub(crate) fetch: Vec<usize>,
     pub(crate) flights: Flights,
     pub(crate) pen: Pen,
-    /// Joining and leaving are one at a time, so that the last word of both is the same.
-    pub(crate) joining: tokio::sync::Mutex<()>,
+    /// The topics that were joined on every broadcast transport. Joining and leaving are one at a time, so that the last
+    /// word of both is the same.
+    pub(crate) joined: tokio::sync::Mutex<BTreeSet<Topic>>,
 }
 
 /// A transport and the name it is mounted under.
@@ -110,23 +111,26 @@ impl Router {
 
     /// Joins a topic on every broadcast transport for one more reader.
     pub(crate) async fn gain_interest(&self, topic: &Topic) -> Result<Interest> {
-        let _one_at_a_time = self.joining.lock().await;
-        let first = self.core.topics.more(topic);
+        let mut joined = self.joined.lock().await;
+        self.core.topics.more(topic);
         // From here on whoever drops it, this future included, gives the interest back.
         let interest = Interest { core: Arc::downgrade(&self.core), topic: topic.clone() };
-        if first {
+        // Not only for the first: the joining for an earlier reader may have failed or been given up.
+        if !joined.contains(topic) {
             for mounted in self.broadcasters() {
                 let Some(broadcast) = mounted.transport.broadcast() else { continue };
                 broadcast.join(topic).await?;
             }
+            joined.insert(topic.clone());
         }
         Ok(interest)
     }
 
     /// Leaves a topic when its last reader is gone.
     pub(crate) async fn lose_interest(&self, topic: &Topic) {
-        let _one_at_a_time = self.joining.lock().await;
+        let mut joined = self.joined.lock().await;
         if self.core.topics.fewer(topic) {
+            joined.remove(topic);
             self.leave(topic).await;
         }
     }

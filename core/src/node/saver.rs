@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::book;
@@ -53,9 +54,32 @@ impl Core {
         if entries.is_empty() {
             return;
         }
-        if let Err(error) = self.store.set_meta(&entries).await {
-            tracing::error!(%error, "the node could not save what it must remember");
-            self.counters.count(super::counters::NODE, "save_failed");
+        let mut saving = Saving { core: self, entries };
+        match self.store.set_meta(&saving.entries).await {
+            Ok(()) => saving.entries.clear(),
+            Err(error) => {
+                tracing::error!(%error, "the node could not save what it must remember");
+                self.counters.count(super::counters::NODE, "save_failed");
+            }
+        }
+    }
+}
+
+/// Entries on their way to the disk. Those that did not get there, because the store failed or the saving was cancelled,
+/// are to be saved the next time.
+struct Saving<'a> {
+    core: &'a Core,
+    entries: Vec<(String, Option<Bytes>)>,
+}
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        for (name, value) in self.entries.drain(..) {
+            if name.starts_with(NUMBERS_PREFIX) {
+                self.core.gate.numbers.unsaved(&name);
+            } else {
+                self.core.book.unsaved(name, value);
+            }
         }
     }
 }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use async_stream::try_stream;
 use cid::Cid;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::core::Core;
 use super::counters::NODE;
 use super::host::{Served, ServedStream};
+use super::per_remote::PerRemote;
 use crate::limits::MAX_ROOTS;
-use crate::{Block, CidPolicy, Error, ErrorKind, Follow, Remote, Result, WantDag, dag};
+use crate::{Block, CidPolicy, Error, ErrorKind, Follow, Limits, RAW, Remote, Result, WantDag, dag};
 
 /// Serving memory is shared out in pieces of this many bytes.
-pub(crate) const SHARE: usize = 1_024;
+const SHARE: usize = 1_024;
+/// So many askers it takes to fill it.
+const ASKERS: usize = 4;
 /// Blocks one walk may visit.
 const MAX_WALK: usize = 1 << 20;
 /// Blocks read to find out what an asker has. What lies beyond is sent again, which costs only bandwidth.
@@ -76,7 +79,8 @@ impl Core {
         let mut seen: HashSet<Cid> = want.have.iter().copied().collect();
         let mut queue: VecDeque<Cid> = want.have.iter().copied().collect();
         while let Some(cid) = queue.pop_front() {
-            if CidPolicy::check(&cid).is_err() {
+            // A leaf has nothing under it, so it need not be read.
+            if cid.codec() == RAW || CidPolicy::check(&cid).is_err() {
                 continue;
             }
             let Some(block) = self.store.get(&cid).await? else { continue };
@@ -98,9 +102,8 @@ impl Core {
     }
 
     /// A share of serving memory; waits for it, but not for ever.
-    pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<OwnedSemaphorePermit> {
-        let shares = u32::try_from(bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
-        let waiting = Arc::clone(&self.serving).acquire_many_owned(shares);
+    pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<Share> {
+        let waiting = self.serving.take(asker, bytes);
         match tokio::time::timeout(self.limits.handshake, waiting).await {
             Ok(Ok(share)) => Ok(share),
             _ => {
@@ -112,10 +115,51 @@ impl Core {
     }
 }
 
+/// The memory for blocks that are being served. One asker gets a part of it, so that some who read slowly or not at all
+/// leave room for the others.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    total: Arc<Semaphore>,
+    askers: PerRemote,
+}
+
+/// A share of it. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Share {
+    of_asker: OwnedSemaphorePermit,
+    of_total: OwnedSemaphorePermit,
+}
+
+impl Serving {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let of_asker = (limits.serving_bytes / ASKERS).max(limits.block_bytes);
+        Self {
+            total: Arc::new(Semaphore::new(limits.serving_bytes.div_ceil(SHARE))),
+            askers: PerRemote::new(of_asker.div_ceil(SHARE)),
+        }
+    }
+
+    async fn take(&self, asker: &Remote, bytes: usize) -> Result<Share, AcquireError> {
+        let shares = u32::try_from(bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
+        let of_asker = self.askers.of(asker).acquire_many_owned(shares).await?;
+        let of_total = Arc::clone(&self.total).acquire_many_owned(shares).await?;
+        Ok(Share { of_asker, of_total })
+    }
+}
+
+impl Share {
+    /// Gives back what is not needed for so many bytes.
+    fn shrink(&mut self, bytes: usize) {
+        let needs = bytes.div_ceil(SHARE).max(1);
+        for part in [&mut self.of_asker, &mut self.of_total] {
+            drop(part.split(part.num_permits().saturating_sub(needs)));
+        }
+    }
+}
+
 /// Gives back the part of the share that the block does not need.
-fn served(block: Block, mut whole: OwnedSemaphorePermit) -> Served {
-    let needs = block.size().div_ceil(SHARE).max(1);
-    drop(whole.split(whole.num_permits().saturating_sub(needs)));
+fn served(block: Block, mut whole: Share) -> Served {
+    whole.shrink(block.size());
     Served { bytes: block.into_bytes(), _share: whole }
 }
 

@@ -98,9 +98,7 @@ impl Subscriptions {
 
     /// Hands a message to everybody who reads its topic.
     pub(crate) fn hand_out(&self, core: &Core, message: &Message) {
-        let size =
-            message.encoded().len() + if message.link().is_some() { message.payload().len() } else { 0 };
-        self.each(core, Some(message.topic()), || (Delivery::Message(message.clone()), size));
+        self.each(core, Some(message.topic()), || (Delivery::Message(message.clone()), message.held_bytes()));
     }
 
     /// Tells a gap to the readers of its topic, or to all.

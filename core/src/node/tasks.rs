@@ -3,27 +3,36 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The tasks of one node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
     cancel: CancellationToken,
+    /// Where they run. What is dropped outside of it, such as a subscription at the end of `main`, may still begin one.
+    runtime: Handle,
 }
 
 impl Tasks {
+    /// None yet. They will run where this is called.
+    pub(crate) fn here() -> Self {
+        Self { tracker: TaskTracker::new(), cancel: CancellationToken::new(), runtime: Handle::current() }
+    }
+
     /// Runs a task until it ends or all are cancelled.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();
-        self.tracker.spawn(async move {
+        let task = async move {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {}
                 () = task => {}
             }
-        });
+        };
+        self.tracker.spawn_on(task, &self.runtime);
     }
 
     /// Tells every task to end, without waiting.

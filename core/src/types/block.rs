@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// The multicodec of raw bytes.
 pub const RAW: u64 = 0x55;
-const SHA2_256: u64 = 0x12;
+pub(super) const SHA2_256: u64 = 0x12;
 const BLAKE3: u64 = 0x1e;
 const DIGEST_BYTES: u8 = 32;
 

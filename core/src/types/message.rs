@@ -17,7 +17,7 @@ use libp2p_identity::{Keypair, PeerId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes as Raw;
 
-use super::block::{Block, CidPolicy, RAW, cid_of};
+use super::block::{Block, CidPolicy, RAW, SHA2_256, cid_of};
 use super::{NetworkId, Time, Topic};
 use crate::limits::MAX_PARENTS;
 use crate::{Error, ErrorKind, Result};
@@ -98,8 +98,29 @@ struct MessageParts {
     encoded: Bytes,
 }
 
-/// Why bytes are no message. The word goes into counters and logs.
-pub(crate) type Malformed = Cow<'static, str>;
+/// Why bytes are no message. The words go into logs.
+type Malformed = Cow<'static, str>;
+
+/// Why bytes are no message that we can read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// They are none at all: whoever passed them on did not look.
+    Malformed(Malformed),
+    /// They are of a version that was made after us: whoever passed them on may well read it.
+    Newer(u64),
+}
+
+impl<T: Into<Malformed>> From<T> for Unreadable {
+    fn from(why: T) -> Self {
+        Self::Malformed(why.into())
+    }
+}
+
+/// What every version of the envelope has; the other fields are each version's own.
+#[derive(Deserialize)]
+struct Version {
+    v: u64,
+}
 
 /// A message before it is signed.
 pub(crate) struct Draft<'a> {
@@ -203,12 +224,15 @@ impl Message {
         encoded: Bytes,
         network: &NetworkId,
         payload_limit: usize,
-    ) -> Result<Self, Malformed> {
+    ) -> Result<Self, Unreadable> {
         let parts = {
-            let wire: Wire<'_> =
-                serde_ipld_dagcbor::from_slice(&encoded).map_err(|error| format!("malformed: {error}"))?;
+            let wire: Wire<'_> = match serde_ipld_dagcbor::from_slice(&encoded) {
+                Ok(Wire { v, .. }) if v > VERSION => return Err(Unreadable::Newer(v)),
+                Ok(wire) => wire,
+                Err(error) => return Err(unread(&encoded, &error)),
+            };
             if wire.v != VERSION {
-                return Err(format!("version {} is not spoken here", wire.v).into());
+                return Err(format!("version {} never was", wire.v).into());
             }
             if wire.network != network.as_str() {
                 return Err("of another network".into());
@@ -341,6 +365,11 @@ impl Message {
         &self.0.encoded
     }
 
+    /// How much memory it takes while it is kept: its envelope, and a payload that travelled apart.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.0.encoded.len() + if self.0.link.is_some() { self.0.payload.len() } else { 0 }
+    }
+
     /// The envelope as a block, under the message's id.
     pub fn to_block(&self) -> Block {
         Block::hashed(self.0.id.0, self.0.encoded.clone())
@@ -359,6 +388,14 @@ impl fmt::Debug for Message {
     }
 }
 
+/// Another version may have other fields, so what cannot be read is asked for its version alone.
+fn unread(encoded: &[u8], error: &impl fmt::Display) -> Unreadable {
+    match serde_ipld_dagcbor::from_slice(encoded) {
+        Ok(Version { v }) if v > VERSION => Unreadable::Newer(v),
+        _ => format!("malformed: {error}").into(),
+    }
+}
+
 fn check_parents(parents: &[Cid]) -> Result<(), Malformed> {
     if parents.len() > MAX_PARENTS {
         return Err(format!("{} parents; at most {MAX_PARENTS} are allowed", parents.len()).into());
@@ -366,7 +403,11 @@ fn check_parents(parents: &[Cid]) -> Result<(), Malformed> {
     if !parents.is_sorted_by(|a, b| a.to_bytes() < b.to_bytes()) {
         return Err("its parents are not sorted or one stands twice".into());
     }
-    if parents.iter().any(|parent| CidPolicy::check(parent).is_err() || parent.codec() != DAG_CBOR) {
+    // One hash: by another the same message would have a second name.
+    let is_id = |parent: &Cid| {
+        CidPolicy::check(parent).is_ok() && parent.codec() == DAG_CBOR && parent.hash().code() == SHA2_256
+    };
+    if !parents.iter().all(is_id) {
         return Err("a parent is no message id".into());
     }
     Ok(())

@@ -15,7 +15,7 @@ pub use capabilities::{
     BroadcastCaps, Capabilities, Discovery, FetchCaps, Identity, Overload, Privacy, Reach, RelayGate,
     Requirements, Serving, Unmet,
 };
-pub(crate) use message::{Body, Draft};
+pub(crate) use message::{Body, Draft, Unreadable};
 pub use message::{DAG_CBOR, Message, MessageId};
 pub use peer::{Direction, PeerInfo, Remote};
 pub use record::PeerRecord;

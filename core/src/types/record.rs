@@ -152,12 +152,12 @@ impl PeerRecord {
     }
 }
 
-/// The ed25519 key inside a peer id, if it carries one.
+/// The ed25519 key inside a peer id, if it carries one. A key has one id: other encodings of it are none.
 pub(crate) fn public_key(peer: &PeerId) -> Option<PublicKey> {
     let hash = peer.as_ref();
     let key = (hash.code() == 0).then(|| PublicKey::try_decode_protobuf(hash.digest()).ok())??;
     key.clone().try_into_ed25519().ok()?;
-    Some(key)
+    (key.to_peer_id() == *peer).then_some(key)
 }
 
 #[cfg(test)]

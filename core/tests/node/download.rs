@@ -6,7 +6,7 @@ use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, GetOptions, Node, Progre
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use crate::support::{Does, End, Wire, linking, on, raw, remote, stored, within};
+use crate::support::{Does, End, Shared, Wire, linking, on, raw, remote, stored, within};
 
 async fn node(wire: &Wire) -> Node {
     on(wire).open().await.expect("opens")
@@ -299,4 +299,38 @@ async fn serving_memory_is_bounded_and_given_back() {
     assert_eq!((error.kind(), node.counter("serve_busy")), (ErrorKind::Busy, 1));
     drop(first);
     assert!(host.block(&remote(3), block.cid()).await.expect("serves").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_asker_who_does_not_read_leaves_serving_memory_for_the_others() {
+    let wire = Wire::new();
+    let node = on(&wire).open().await.expect("opens");
+    let block = raw(vec![1; 2 << 20]);
+    node.put_blocks(std::slice::from_ref(&block)).await.expect("put");
+    let host = wire.host();
+    let mut held = Vec::new();
+    let error = loop {
+        match host.block(&remote(1), block.cid()).await {
+            Ok(served) => held.extend(served),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), held.len()), (ErrorKind::Busy, 4), "a quarter of 32 MiB");
+    assert!(host.block(&remote(2), block.cid()).await.expect("serves").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_that_the_asker_has_are_not_read() {
+    let (wire, store) = (Wire::new(), Shared::default());
+    let node = on(&wire).store(store.arc()).open().await.expect("opens");
+    let (a, b) = (raw("a"), raw("b"));
+    let root = linking("root", &[*a.cid(), *b.cid()]);
+    node.put_blocks(&[root.clone(), a.clone(), b.clone()]).await.expect("put");
+    // Reading it would fail, so it is seen.
+    store.damage(*a.cid());
+    let mut want = WantDag::new(*root.cid(), Duration::from_secs(1));
+    want.have = vec![*a.cid()];
+    let sent: Vec<_> = wire.host().dag(remote(1), want).map(|step| step.map(|(cid, _)| cid)).collect().await;
+    let sent: Vec<_> = sent.into_iter().collect::<Result<_, _>>().expect("serves");
+    assert_eq!(sent, [*root.cid(), *b.cid()]);
 }

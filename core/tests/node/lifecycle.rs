@@ -44,6 +44,33 @@ async fn dropping_the_last_node_without_close_frees_the_store_and_ends_the_tasks
     assert!(subscription.next().await.is_none(), "the subscription ends");
 }
 
+/// As at the end of a `main` that called `block_on`.
+#[test]
+fn a_subscription_may_be_dropped_outside_of_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let wire = Wire::new();
+    let (node, subscription) = runtime.block_on(open(on(&wire)));
+    drop(subscription);
+    runtime.block_on(settle());
+    assert!(wire.calls().iter().any(|call| matches!(call, Call::Leave(_))), "it unsubscribes all the same");
+    let subscription = runtime.block_on(node.subscribe(&topic())).expect("subscribes");
+    drop(runtime);
+    drop((subscription, node));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_closes_a_node_that_is_being_closed_waits_for_its_end() {
+    let (wire, store) = (Wire::new(), Shared::default());
+    let (node, _subscription) = open(on(&wire).store(store.arc())).await;
+    wire.hang_on_close();
+    let other = node.clone();
+    let first = tokio::spawn(async move { other.close().await });
+    settle().await;
+    node.close().await.expect("closes");
+    assert_eq!(store.closed(), 1);
+    assert_eq!(first.await.expect("ends").expect_err("one hung").kind(), ErrorKind::Timeout);
+}
+
 struct EndsWith(Arc<AtomicBool>);
 
 impl Drop for EndsWith {

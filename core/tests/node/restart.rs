@@ -44,6 +44,25 @@ async fn numbers_are_saved_soon_so_that_a_crash_forgets_little() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn numbers_that_could_not_be_saved_are_saved_the_next_time() {
+    let store = Shared::default();
+    let message = Envelope::by(1, 5, "once").encode();
+    let wire = Wire::new();
+    let (node, _subscription) = open(on(&wire).store(store.arc())).await;
+    store.fill(true);
+    assert_eq!(wire.deliver(&remote(1), message.clone()).await, Relay::Accept);
+    tokio::time::advance(std::time::Duration::from_millis(300)).await;
+    settle().await;
+    assert_eq!(node.counter("save_failed"), 1);
+    store.fill(false);
+    node.close().await.expect("closes");
+
+    let wire = Wire::new();
+    let _open = open(on(&wire).store(store.arc())).await;
+    assert_eq!(wire.deliver(&remote(2), message).await, Relay::Ignore);
+}
+
+#[tokio::test(start_paused = true)]
 async fn our_own_numbers_rise_across_restarts_and_crashes_even_when_the_clock_is_set_back() {
     let (store, clock) = (Shared::default(), Hands::at(NOW));
     let mut published = Vec::new();

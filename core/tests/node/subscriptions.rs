@@ -152,6 +152,22 @@ async fn the_first_reader_joins_the_last_leaves_and_a_new_one_joins_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_joins_although_the_first_one_gave_up_half_way() {
+    let wire = Wire::new();
+    let node = on(&wire).open().await.expect("opens");
+    let topic = topic();
+    wire.lags(std::time::Duration::from_secs(1));
+    let mut first = Box::pin(node.subscribe(&topic));
+    assert!(futures::poll!(&mut first).is_pending());
+    drop(first);
+    let _second = node.subscribe(&topic).await.expect("subscribes");
+    settle().await;
+    let calls: Vec<_> =
+        wire.calls().into_iter().filter(|c| matches!(c, Call::Join(_) | Call::Leave(_))).collect();
+    assert!(matches!(calls[..], [Call::Join(_)]), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_of_events_is_told_how_much_it_missed() {
     let wire = Wire::new();
     let node = on(&wire).open().await.expect("opens");

@@ -1,6 +1,6 @@
 //! A store that outlives its node, and can be damaged.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use carrick_core::{
@@ -17,6 +17,8 @@ struct State {
     store: MemoryStore,
     closed: AtomicUsize,
     damaged: Mutex<Option<Cid>>,
+    /// Metadata is not written.
+    full: AtomicBool,
 }
 
 impl Shared {
@@ -28,6 +30,11 @@ impl Shared {
     /// Damages a block, until it is deleted.
     pub(crate) fn damage(&self, cid: Cid) {
         *self.0.damaged.lock().expect("lock") = Some(cid);
+    }
+
+    /// Refuses metadata, or takes it again.
+    pub(crate) fn fill(&self, full: bool) {
+        self.0.full.store(full, Ordering::Relaxed);
     }
 
     pub(crate) fn arc(&self) -> Arc<dyn Store> {
@@ -82,6 +89,9 @@ impl Store for Shared {
     }
 
     async fn set_meta(&self, entries: &[(String, Option<Bytes>)]) -> Result<()> {
+        if self.0.full.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Full, "set_meta", "the disk is full"));
+        }
         self.0.store.set_meta(entries).await
     }
 

@@ -12,9 +12,8 @@ mod seen;
 mod turns;
 mod waiting;
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -29,17 +28,15 @@ use self::waiting::{Reach, WaitingRoom};
 use super::core::Core;
 use super::counters::NODE;
 use super::host::{Inbound, Mount, Relay};
+use super::per_remote::PerRemote;
+use crate::types::Unreadable;
 use crate::{Cause, Limits, Message, MessageId, Misdeed, Path, Remote, Topic, TopicRules, Verdict};
-
-/// Remotes for which room is kept count of; those without a message in the gate go first.
-const MAX_REMOTES: usize = 4_096;
 
 /// Room in the gate, and what is known of messages.
 #[derive(Debug)]
 pub(crate) struct Gate {
     total: Arc<Semaphore>,
-    per_remote: usize,
-    remotes: Mutex<BTreeMap<Remote, Arc<Semaphore>>>,
+    remotes: PerRemote,
     seen: Seen,
     turns: Arc<Turns>,
     room: Arc<WaitingRoom>,
@@ -76,8 +73,7 @@ impl Gate {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             total: Arc::new(Semaphore::new(limits.gate_total)),
-            per_remote: limits.gate_per_remote,
-            remotes: Mutex::default(),
+            remotes: PerRemote::new(limits.gate_per_remote),
             seen: Seen::new(limits.seen, limits.seen_ttl),
             turns: Arc::default(),
             room: Arc::default(),
@@ -89,7 +85,7 @@ impl Gate {
     /// Waits for room.
     pub(crate) async fn ticket(&self, from: &Remote) -> Ticket {
         loop {
-            let of_remote = Arc::clone(&self.of_remote(from)).acquire_owned().await;
+            let of_remote = self.remotes.of(from).acquire_owned().await;
             let total = Arc::clone(&self.total).acquire_owned().await;
             // Neither semaphore is ever closed.
             if let (Ok(of_remote), Ok(total)) = (of_remote, total) {
@@ -100,22 +96,9 @@ impl Gate {
 
     /// Room if there is some now.
     pub(crate) fn try_ticket(&self, from: &Remote) -> Option<Ticket> {
-        let of_remote = self.of_remote(from).try_acquire_owned().ok()?;
+        let of_remote = self.remotes.of(from).try_acquire_owned().ok()?;
         let total = Arc::clone(&self.total).try_acquire_owned().ok()?;
         Some(Ticket { _remote: of_remote, _total: total })
-    }
-
-    fn of_remote(&self, from: &Remote) -> Arc<Semaphore> {
-        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_remote) = remotes.get(from) {
-            return Arc::clone(of_remote);
-        }
-        if remotes.len() >= MAX_REMOTES {
-            remotes.retain(|_, of_remote| Arc::strong_count(of_remote) > 1);
-        }
-        let of_remote = Arc::new(Semaphore::new(self.per_remote));
-        remotes.insert(from.clone(), Arc::clone(&of_remote));
-        of_remote
     }
 
     /// Whether a message was accepted lately.
@@ -209,9 +192,9 @@ impl Core {
             return Entered::Known(Relay::Ignore);
         };
         if let Some(from) = arrival.from.as_ref().filter(|from| !self.reputation.relays(from)) {
-            // Whoever goes on all the same ends banned.
+            // Whoever goes on all the same ends banned, unless it was asked.
             self.counters.count(scope, "quiet");
-            if self.reputation.blame(from, Misdeed::Spam) {
+            if arrival.path == Path::Live && self.reputation.blame(from, Misdeed::Spam) {
                 self.banned(from);
             }
             return Entered::Known(Relay::Ignore);
@@ -269,7 +252,11 @@ impl Core {
                     "it came on another topic than it names".into(),
                 );
             }
-            Err(malformed) => return self.refuse_rubbish(id, &arrival, &tell, malformed),
+            Err(Unreadable::Malformed(why)) => return self.refuse_rubbish(id, &arrival, &tell, why),
+            Err(Unreadable::Newer(version)) => {
+                self.pass_over(id, &arrival, &tell, version);
+                return Entered::Judged(id, answer);
+            }
         };
         let turn = message.author().map(|author| self.gate.turns.take(*author, message.topic()));
         self.start(Job::arrived(message, arrival, rules, turn), tell);
@@ -289,6 +276,24 @@ impl Core {
         // Nobody may be waiting yet.
         let _ = tell.send(Some(Outcome::Reject(cause)));
         Entered::Known(Relay::Reject)
+    }
+
+    /// A message of a later version: nobody is blamed for it, or two halves of a network would ban each other while it
+    /// is brought up to date.
+    fn pass_over(
+        &self,
+        id: MessageId,
+        arrival: &Arrival,
+        tell: &watch::Sender<Option<Outcome>>,
+        version: u64,
+    ) {
+        tracing::debug!(%id, from = ?arrival.from, version, "a message of a later version");
+        let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
+        self.counters.count(scope, "newer_version");
+        let outcome = Outcome::Ignore(format!("version {version} is not spoken here").into());
+        self.gate.seen.refuse(id, &outcome, false);
+        // Nobody may be waiting yet.
+        let _ = tell.send(Some(outcome));
     }
 
     /// Whoever relayed what is no message at all did not check it. Where it had no say, it is not blamed: a daemon relays

@@ -113,16 +113,16 @@ struct Recent {
 
 impl Recent {
     fn keep(&mut self, key: (PeerId, Topic, u64), message: &Message) {
-        self.bytes += message.encoded().len();
+        self.bytes += message.held_bytes();
         if let Some(old) = self.by_number.insert(key.clone(), message.clone()) {
-            self.bytes -= old.encoded().len();
+            self.bytes -= old.held_bytes();
             return;
         }
         self.order.push_back(key);
         while self.order.len() > RECENT || self.bytes > RECENT_BYTES {
             let Some(oldest) = self.order.pop_front() else { return };
             if let Some(message) = self.by_number.remove(&oldest) {
-                self.bytes -= message.encoded().len();
+                self.bytes -= message.held_bytes();
             }
         }
     }
@@ -137,13 +137,8 @@ impl Numbers {
 
     /// Takes back what [`take_dirty`](Self::take_dirty) saved in an earlier life. A damaged entry is left out.
     pub(crate) fn restore(&self, key: &str, value: &[u8]) {
-        let Some((author, topic)) = key.strip_prefix(PREFIX).and_then(|key| key.split_once('/')) else {
-            return;
-        };
-        if let (Ok(author), Ok(topic), Some(window)) =
-            (author.parse(), Topic::from_wire(topic), Window::decode(value))
-        {
-            self.lock().windows.put((author, topic), window);
+        if let (Some(key), Some(window)) = (key_of(key), Window::decode(value)) {
+            self.lock().windows.put(key, window);
         }
     }
 
@@ -201,6 +196,13 @@ impl Numbers {
         dirty.iter().map(|key| (name(key), state.windows.peek(key).map(Window::encode))).collect()
     }
 
+    /// An entry that [`take_dirty`](Self::take_dirty) gave could not be saved.
+    pub(crate) fn unsaved(&self, name: &str) {
+        if let Some(key) = key_of(name) {
+            self.lock().dirty.insert(key);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,9 +212,16 @@ fn name((author, topic): &Key) -> String {
     format!("{PREFIX}{author}/{topic}")
 }
 
+/// What [`name`] was made of.
+fn key_of(name: &str) -> Option<Key> {
+    let (author, topic) = name.strip_prefix(PREFIX)?.split_once('/')?;
+    Some((author.parse().ok()?, Topic::from_wire(topic).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Body, Draft};
 
     fn window(highest: u64) -> Window {
         Window { highest, used: [0; WORDS], last: crate::cid_of(crate::DAG_CBOR, b"x") }
@@ -241,5 +250,21 @@ mod tests {
         let after = Window::decode(&before.encode()).expect("decodes");
         assert!((0..9).all(|n| before.used(n) == after.used(n)) && before.last == after.last);
         assert!(Window::decode(&before.encode()[..20]).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_as_proof_is_bounded_with_the_payloads_that_travelled_apart() {
+        let key = libp2p_identity::Keypair::generate_ed25519();
+        let topic = Topic::new("t").expect("a topic");
+        let network = crate::NetworkId::new("n").expect("a network");
+        let mut recent = Recent::default();
+        for seqno in 0..10 {
+            let body = Body::Linked(crate::Block::new(crate::RAW, vec![seqno as u8; 2 << 20]));
+            let time = crate::Time(0);
+            let draft = Draft { network: &network, topic: &topic, seqno, time, parents: vec![], body };
+            let message = draft.sign(&key).expect("signs");
+            recent.keep((key.public().to_peer_id(), topic.clone(), seqno), &message);
+        }
+        assert!(recent.by_number.len() <= RECENT_BYTES / (2 << 20), "{} are kept", recent.by_number.len());
     }
 }
