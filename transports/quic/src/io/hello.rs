@@ -143,6 +143,8 @@ impl Shared {
     ) -> Result<Accepted, Reason> {
         let dialled = ours.is_some();
         let mut table = self.table();
+        // One that is gone already, but not cleared up yet, has no say in which of two stays.
+        table.end_dead(&self.host, &peer);
         let id = table.next_link();
         let taken = Link::taken(self, id, peer, connection.clone(), dialled);
         let arrival = Arrival {

@@ -1,6 +1,6 @@
 //! Staying connected: bootstrap peers for ever, neighbours up to a number, strangers not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,9 +142,10 @@ impl Plan {
             return;
         }
         let mut records = shared.host.records(shared.host.limits().known_peers);
+        let known: BTreeSet<PeerId> = records.iter().map(|record| *record.peer()).collect();
         self.tries.retain(|key, tries| match key {
             Key::Bootstrap(_) => true,
-            Key::Learnt(peer) => tries.running || records.iter().any(|record| record.peer() == peer),
+            Key::Learnt(peer) => tries.running || known.contains(peer),
         });
         if !records.is_empty() {
             let from = usize::try_from(shared.host.random() % records.len() as u64).unwrap_or(0);

@@ -174,6 +174,14 @@ impl Table {
         self.run(host, actions);
     }
 
+    /// Ends the link to a peer whose connection is gone, before its own task does.
+    pub(crate) fn end_dead(&mut self, host: &Host, peer: &PeerId) {
+        let link = self.state.link(peer).and_then(|link| self.links.get(&link));
+        if let Some(id) = link.filter(|link| link.connection.close_reason().is_some()).map(|link| link.id) {
+            self.end(host, id, Reason::Goodbye);
+        }
+    }
+
     /// Carries out what the state machine decided, in its order: hence under the lock.
     pub(crate) fn run(&mut self, host: &Host, actions: Vec<Action>) {
         for action in actions {
