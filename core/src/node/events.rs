@@ -125,7 +125,9 @@ pub(crate) struct Hub(Mutex<Vec<Feed<Event>>>);
 impl Hub {
     pub(crate) fn listen(&self) -> Events {
         let (writer, reader) = feed(MAX_EVENTS, usize::MAX);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(writer);
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| !reader.ended());
+        readers.push(writer);
         Events(reader)
     }
 

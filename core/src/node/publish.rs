@@ -182,13 +182,14 @@ fn too_large(size: usize, limit: usize) -> Error {
     Error::new(ErrorKind::TooLarge, "publish", detail).mend("put it and publish its CID")
 }
 
-/// Where a topic stood when the node last ran; a fresh one begins at the time in milliseconds.
+/// Where a topic stood when the node last ran, but not below the time in milliseconds: there a fresh one begins, and there
+/// one goes on whose data folder was put back to an earlier day, above the numbers that it does not remember.
 async fn first_line(core: &Core, topic: &Topic) -> Result<Line> {
     let saved = core.store.meta(&format!("{PREFIX}{topic}")).await?;
     let reserved = saved.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
     let last = core.gate.numbers.last(core.me, topic);
     let after_last = last.map(|(_, highest)| highest.saturating_add(1));
-    let fresh = core.clock.now().as_millis();
-    let next = reserved.max(after_last).unwrap_or(fresh);
+    let now = core.clock.now().as_millis();
+    let next = reserved.max(after_last).unwrap_or_default().max(now);
     Ok(Line { next, reserved: next, last: last.map(|(cid, _)| MessageId::from_cid(cid)) })
 }

@@ -91,7 +91,10 @@ impl Subscriptions {
     pub(crate) fn add(&self, core: &Core, topic: &Topic) -> Reader<Delivery> {
         let (writer, reader) = feed(core.limits.subscriber_messages, core.limits.subscriber_bytes);
         let mut topics = self.lock();
-        topics.retain(|_, readers| readers.iter().any(|reader| !reader.ended()));
+        topics.retain(|_, readers| {
+            readers.retain(|reader| !reader.ended());
+            !readers.is_empty()
+        });
         topics.entry(topic.clone()).or_default().push(writer);
         reader
     }

@@ -305,6 +305,20 @@ async fn a_linked_payload_is_there_before_validators_see_the_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_linked_payload_counts_in_the_waiting_room() {
+    let wire = Wire::new();
+    let (node, _subscription) = open(on(&wire).limits(limits(|l| l.waiting_bytes = 100_000))).await;
+    for (bytes, answer) in [(100_000, Relay::Ignore), (99_000, Relay::Accept)] {
+        let payload = raw(vec![b'p'; bytes]);
+        wire.no_providers();
+        wire.serves(remote(5), [&payload]);
+        let message = Envelope::by(1, bytes as u64, "").linked(payload.bytes());
+        assert_eq!(wire.deliver(&remote(2), message.encode()).await, answer);
+    }
+    assert_eq!(node.counter("waiting_room_full"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_linked_payload_above_the_block_limit_is_not_taken() {
     let wire = Wire::new();
     let (_node, _subscription) = open(on(&wire).limits(limits(|l| l.block_bytes = 100_000))).await;

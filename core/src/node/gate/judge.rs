@@ -199,6 +199,9 @@ impl Core {
         if let (false, Some(link)) = (job.whole, job.message.link()) {
             let payload = self.store.get(link).await.ok().flatten();
             let payload = payload.ok_or(Cause::Borrowed("its payload could not be read back"))?;
+            if !job.place.as_mut().is_some_and(|place| place.grow(payload.size(), &self.limits)) {
+                return Err(self.out_of_reach("waiting_room_full", "the waiting room is full"));
+            }
             job.message = job.message.clone().with_linked(payload);
             job.whole = true;
         }

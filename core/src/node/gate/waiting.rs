@@ -46,6 +46,19 @@ impl WaitingRoom {
     }
 }
 
+impl Place {
+    /// Takes so many bytes more, for a payload that came; `false` when the room has no place for it.
+    pub(super) fn grow(&mut self, bytes: usize, limits: &Limits) -> bool {
+        let mut state = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = state.bytes + bytes <= limits.waiting_bytes;
+        if fits {
+            state.bytes += bytes;
+            self.bytes += bytes;
+        }
+        fits
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
