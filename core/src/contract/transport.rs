@@ -62,7 +62,7 @@ pub trait Transport: Debug + Send + Sync + 'static {
     /// The fetch part, if it has one. The same answer for the whole life.
     fn fetch(&self) -> Option<&dyn Fetch>;
 
-    /// Tells peers goodbye where the wire can, ends all links, frees sockets. Idempotent.
+    /// Sends what is queued and tells peers goodbye where the wire can, ends all links, frees sockets. Idempotent.
     ///
     /// The node sets the deadline: when it passes, the future is dropped and the transport's tasks are cancelled.
     ///

@@ -17,6 +17,8 @@ use crate::io::sockets::Sockets;
 use crate::io::{Shared, accept, keep};
 use crate::tls::Credentials;
 
+/// How long `close` waits for what was published just before to arrive.
+const FLUSH: Duration = Duration::from_millis(300);
 /// How long `close` waits for its goodbyes to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -112,8 +114,9 @@ impl Transport for Quic {
     }
 
     async fn close(&self) -> Result<()> {
+        // A far end that is silent, or does not read, does not hold us up: its connection ends by itself.
+        let _ = timeout(FLUSH, self.shared.flush()).await;
         self.shared.shut_down();
-        // A far end that is silent does not hold us up: its connection ends by itself.
         let _ = timeout(FAREWELL, self.shared.sockets.wait_idle()).await;
         Ok(())
     }

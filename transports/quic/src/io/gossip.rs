@@ -9,11 +9,12 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use quinn::RecvStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Shared;
 use super::frames::{self, Reader};
 use super::hello::BEFORE_BLOCKS;
-use super::link::Link;
+use super::link::{Link, RETIREMENT};
 use crate::error::Fault;
 use crate::wire::{self, Broken, Kind};
 
@@ -28,6 +29,7 @@ const VERDICTS_AT_ONCE: usize = 16;
 impl Shared {
     /// Writes what is queued until the link ends or retires.
     pub(super) async fn write_messages(&self, link: &Link) {
+        let flushed = link.flushed.clone().drop_guard();
         let Ok(mut stream) = link.connection.open_uni().await else { return };
         let _ = stream.set_priority(BEFORE_BLOCKS);
         loop {
@@ -41,8 +43,11 @@ impl Shared {
                 return;
             }
         }
-        // Fails only where the connection is gone.
-        let _ = stream.finish();
+        // Fails only where the connection is gone; else the far end has all of it when this returns.
+        if stream.finish().is_ok() {
+            let _ = timeout(RETIREMENT, stream.stopped()).await;
+        }
+        drop(flushed);
         self.see_off(link).await;
     }
 

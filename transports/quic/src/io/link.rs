@@ -9,6 +9,7 @@ use carrick_core::{Direction, Lane, LaneQueue, Misdeed, Multiaddr, PeerId, PeerI
 use quinn::{ConnectionError, SendStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::frames::Reader;
@@ -20,7 +21,7 @@ use crate::wire::Reason;
 /// Control frames that may wait for one peer. Whoever lets more pile up does not read, and is let go.
 pub(super) const CONTROL_FRAMES: usize = 512;
 /// How long a link that another one replaced still carries what was on its way.
-const RETIREMENT: Duration = Duration::from_secs(2);
+pub(super) const RETIREMENT: Duration = Duration::from_secs(2);
 
 /// A link whose peer is known and admitted.
 pub(crate) struct Link {
@@ -29,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) remote: Remote,
     pub(crate) connection: quinn::Connection,
     pub(crate) outbox: Outbox,
+    /// Cancelled when no more messages will be written: a retired link sent what was queued, any other one ended.
+    pub(super) flushed: CancellationToken,
     direction: Direction,
     since: Time,
     control: mpsc::Sender<Bytes>,
@@ -56,6 +59,7 @@ impl Link {
             remote: Remote::Peer(peer),
             connection,
             outbox: Outbox::new(shared.host.limits().send_queue_bytes),
+            flushed: CancellationToken::new(),
             direction: if dialled { Direction::Outbound } else { Direction::Inbound },
             since: shared.host.now(),
             control: sender,

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use carrick_core::{Error, ErrorKind, Host, Lane, MessageId, Notice, PeerId, Receipt, Result, Skip, Topic};
+use futures::future::join_all;
 use quinn::VarInt;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +139,13 @@ impl Shared {
         }
         let skipped = [(Skip::QueueFull, full), (Skip::Banned, banned)];
         Receipt::counted(sent, skipped.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Lets what is queued go out; waits until every far end has it.
+    pub(crate) async fn flush(&self) {
+        let links = self.links();
+        links.iter().for_each(|link| link.retire());
+        join_all(links.iter().map(|link| link.flushed.cancelled())).await;
     }
 
     /// Ends everything now; what the far ends are told is on its way when this returns.
