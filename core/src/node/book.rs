@@ -83,9 +83,11 @@ mod tests {
 
     #[test]
     fn the_book_is_bounded_and_forgets_on_disk_too() {
+        let network = crate::NetworkId::new("home").expect("a network");
         let book = Book::new(2);
-        let records = [(); 3]
-            .map(|()| PeerRecord::sign(&Keypair::generate_ed25519(), 1, vec![], vec![]).expect("signs"));
+        let records = [(); 3].map(|()| {
+            PeerRecord::sign(&Keypair::generate_ed25519(), &network, 1, vec![], vec![]).expect("signs")
+        });
         for record in &records {
             assert!(book.learn(record.clone()) && !book.learn(record.clone()));
         }

@@ -137,7 +137,7 @@ impl Core {
         let addrs = listening.addrs.values().flatten().cloned().collect();
         listening.seq = self.clock.now().as_millis().max(listening.seq.saturating_add(1));
         #[expect(clippy::expect_used, reason = "an ed25519 key in memory always signs")]
-        let record = PeerRecord::sign(&self.key, listening.seq, addrs, vec![]).expect("signs");
+        let record = PeerRecord::sign(&self.key, &self.network, listening.seq, addrs, vec![]).expect("signs");
         listening.record = Some(record.clone());
         record
     }

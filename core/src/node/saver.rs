@@ -25,7 +25,7 @@ impl Core {
         drop(numbers);
         let mut peers = self.store.list_meta(book::PREFIX);
         while let Some(entry) = peers.next().await {
-            match PeerRecord::decode(entry?.1) {
+            match PeerRecord::decode(entry?.1, &self.network) {
                 Ok(record) => {
                     self.book.learn(record);
                 }

@@ -6,7 +6,7 @@ use multiaddr::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_RECORD_BYTES;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, NetworkId, Result};
 
 const DOMAIN: &[u8] = b"carrick/peer-record/1:";
 const MAX_ADDRS: usize = 32;
@@ -16,8 +16,8 @@ const MAX_ALIASES: usize = 16;
 ///
 /// At most 2 KiB encoded, 32 addresses, 16 aliases. One can only be made by signing or by checking a signature, so a
 /// record in hand is genuine; whether it is still true is another matter. Of two records the higher `seq` holds.
-/// Encoded as a canonical dag-cbor map `{seq, sig, peer, addrs, aliases}`; `sig` covers `carrick/peer-record/1:` and
-/// the map without it.
+/// Encoded as a canonical dag-cbor map `{seq, sig, peer, addrs, aliases}`; `sig` covers `carrick/peer-record/1:`,
+/// the network, `:` and the map without it, so that a record of one network is worth nothing in another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRecord {
     peer: PeerId,
@@ -44,11 +44,11 @@ impl Wire {
             .map_err(|source| refused("a record could not be encoded").from_source(source))
     }
 
-    fn signed_bytes(&mut self) -> Result<Vec<u8>> {
+    fn signed_bytes(&mut self, network: &NetworkId) -> Result<Vec<u8>> {
         let sig = self.sig.take();
         let body = self.encode()?;
         self.sig = sig;
-        Ok([DOMAIN, &body].concat())
+        Ok([DOMAIN, network.as_str().as_bytes(), b":", &body].concat())
     }
 }
 
@@ -63,6 +63,7 @@ impl PeerRecord {
     /// `Unexpected` when the key cannot sign.
     pub fn sign(
         key: &Keypair,
+        network: &NetworkId,
         seq: u64,
         mut addrs: Vec<Multiaddr>,
         mut aliases: Vec<(String, String)>,
@@ -78,7 +79,7 @@ impl PeerRecord {
                 addrs: addrs.iter().map(|addr| serde_bytes::ByteBuf::from(addr.to_vec())).collect(),
                 aliases: aliases.clone(),
             };
-            let signature = key.sign(&wire.signed_bytes()?).map_err(|source| {
+            let signature = key.sign(&wire.signed_bytes(network)?).map_err(|source| {
                 Error::new(ErrorKind::Unexpected, "peer record", "the key did not sign").from_source(source)
             })?;
             wire.sig = Some(serde_bytes::ByteBuf::from(signature));
@@ -96,7 +97,7 @@ impl PeerRecord {
     ///
     /// # Errors
     /// `TooLarge` above 2 KiB; `Integrity` when it is malformed, not canonical, or not signed by the peer it names.
-    pub fn decode(encoded: impl Into<Bytes>) -> Result<Self> {
+    pub fn decode(encoded: impl Into<Bytes>, network: &NetworkId) -> Result<Self> {
         let encoded = encoded.into();
         if encoded.len() > MAX_RECORD_BYTES {
             let detail = format!("{} bytes; at most {MAX_RECORD_BYTES} are allowed", encoded.len());
@@ -113,7 +114,7 @@ impl PeerRecord {
         let peer =
             PeerId::from_bytes(&wire.peer).map_err(|source| refused("no peer id").from_source(source))?;
         let key = public_key(&peer).ok_or_else(|| refused("the peer id carries no ed25519 key"))?;
-        let signed = wire.signed_bytes()?;
+        let signed = wire.signed_bytes(network)?;
         if !wire.sig.as_ref().is_some_and(|sig| key.verify(&signed, sig)) {
             return Err(refused(format!("not signed by {peer}")));
         }
@@ -172,27 +173,40 @@ mod tests {
     fn a_record_crosses_unchanged() {
         let addr: Multiaddr = "/ip4/10.0.0.7/udp/4600/quic-v1".parse().expect("address");
         let record =
-            PeerRecord::sign(&key(), 7, vec![addr], vec![("kubo".into(), "12D3".into())]).expect("signs");
-        assert_eq!(PeerRecord::decode(record.encoded().clone()).expect("decodes"), record);
+            PeerRecord::sign(&key(), &network(), 7, vec![addr], vec![("kubo".into(), "12D3".into())])
+                .expect("signs");
+        assert_eq!(PeerRecord::decode(record.encoded().clone(), &network()).expect("decodes"), record);
+    }
+
+    fn network() -> NetworkId {
+        NetworkId::new("home").expect("a network")
+    }
+
+    #[test]
+    fn a_record_of_one_network_is_worth_nothing_in_another() {
+        let record = PeerRecord::sign(&key(), &network(), 7, vec![], vec![]).expect("signs");
+        let other = NetworkId::new("elsewhere").expect("a network");
+        let error = PeerRecord::decode(record.encoded().clone(), &other).expect_err("replayed");
+        assert_eq!(error.kind(), ErrorKind::Integrity);
     }
 
     #[test]
     fn a_changed_bit_is_refused() {
-        let record = PeerRecord::sign(&key(), 7, vec![], vec![]).expect("signs");
+        let record = PeerRecord::sign(&key(), &network(), 7, vec![], vec![]).expect("signs");
         for at in 0..record.encoded().len() {
             let mut bytes = record.encoded().to_vec();
             bytes[at] ^= 1;
-            assert!(PeerRecord::decode(bytes).is_err(), "bit {at} went unseen");
+            assert!(PeerRecord::decode(bytes, &network()).is_err(), "bit {at} went unseen");
         }
     }
 
     #[test]
     fn a_record_is_cut_to_its_limit() {
         let long = |n: usize| vec![(n.to_string(), "x".repeat(300)); 16];
-        let record = PeerRecord::sign(&key(), 7, vec![], long(1)).expect("signs");
+        let record = PeerRecord::sign(&key(), &network(), 7, vec![], long(1)).expect("signs");
         assert!(record.encoded().len() <= MAX_RECORD_BYTES);
         assert!(record.aliases().len() < 16);
-        let error = PeerRecord::decode(vec![0; MAX_RECORD_BYTES + 1]).expect_err("too large");
+        let error = PeerRecord::decode(vec![0; MAX_RECORD_BYTES + 1], &network()).expect_err("too large");
         assert_eq!(error.kind(), ErrorKind::TooLarge);
     }
 }

@@ -279,8 +279,14 @@ async fn hinted_peers_whose_addresses_are_known_are_dialled_when_nobody_has_it()
     let wire = Wire::new();
     let node = node(&wire).await;
     let addr = "/memory/9".parse().expect("an address");
-    let record =
-        carrick_core::PeerRecord::sign(&crate::support::key(7), 1, vec![addr], vec![]).expect("signs");
+    let record = carrick_core::PeerRecord::sign(
+        &crate::support::key(7),
+        &crate::support::network(),
+        1,
+        vec![addr],
+        vec![],
+    )
+    .expect("signs");
     wire.host().learn(record);
     let cid = carrick_core::cid_of(DAG_CBOR, b"x");
     node.block(&cid, vec![peer(7), peer(8)]).await.expect_err("nobody has it");

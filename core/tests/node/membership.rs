@@ -123,7 +123,14 @@ async fn records_of_strangers_are_not_kept() {
 }
 
 fn record(key: &Keypair, seq: u64) -> PeerRecord {
-    PeerRecord::sign(key, seq, vec!["/memory/7".parse().expect("an address")], vec![]).expect("signs")
+    PeerRecord::sign(
+        key,
+        &crate::support::network(),
+        seq,
+        vec!["/memory/7".parse().expect("an address")],
+        vec![],
+    )
+    .expect("signs")
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,13 +80,14 @@ pub(crate) fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     limits
 }
 
+/// The network of every node here.
+pub(crate) fn network() -> NetworkId {
+    NetworkId::new(NETWORK).expect("a network id")
+}
+
 /// A node with key 0 and a clock at [`NOW`], on these wires.
 pub(crate) fn on_wires(wires: &[(&str, &Wire)]) -> NodeBuilder {
-    let builder = Node::builder()
-        .network(NetworkId::new(NETWORK).expect("a network id"))
-        .identity(key(0))
-        .clock(Hands::at(NOW))
-        .seed(1);
+    let builder = Node::builder().network(network()).identity(key(0)).clock(Hands::at(NOW)).seed(1);
     wires.iter().fold(builder, |builder, (name, wire)| {
         let wire = (*wire).clone();
         builder.mount(name, move |host| async move { Ok(wire.open(host)) })

@@ -43,16 +43,17 @@ def quic_addr(ip, port):
     return code + ip.packed + b"\x91\x02" + port.to_bytes(2, "big") + b"\xcd\x03"
 
 
-def vector(name, seed, seq, addrs=(), aliases=()):
+def vector(name, seed, seq, addrs=(), aliases=(), network="sensors-2026"):
     key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     peer = bytes([0, 36, 8, 1, 18, 32]) + public
     fields = {"seq": seq, "peer": peer, "addrs": [quic_addr(*addr) for addr in addrs], "aliases": list(aliases)}
-    signed = DOMAIN + cbor(fields)
+    signed = DOMAIN + network.encode() + b":" + cbor(fields)
     signature = key.sign(signed)
     return {
         "name": name,
         "seed": (bytes([seed]) * 32).hex(),
+        "network": network,
         "seq": seq,
         "peer": peer.hex(),
         "addrs": [f"/ip{ipaddress.ip_address(ip).version}/{ip}/udp/{port}/quic-v1" for ip, port in addrs],
@@ -68,7 +69,7 @@ def main():
     many = [(f"10.0.{n}.1", 4600 + n) for n in range(32)]
     vectors = [
         vector("one address", 7, now, [("10.0.0.7", 4600)]),
-        vector("nowhere", 7, now + 1),
+        vector("nowhere", 7, now + 1, network="a.b_c-9"),
         vector("both families and an alias", 8, now, [("192.0.2.1", 65535), ("2001:db8::7", 1)], [("kubo", "12D3KooWélan")]),
         vector("32 addresses, 16 aliases", 8, 0, many, [("k", str(n)) for n in range(16)]),
         vector("largest number", 9, 2**64 - 1),

@@ -78,8 +78,8 @@ impl Shared {
 
     /// Learns a record; what is news goes on to the others, once.
     fn take_record(&self, link: &Link, body: Bytes) -> Result<(), Fault> {
-        let record =
-            PeerRecord::decode(body).map_err(|_| Broken::Body(Kind::Record, "no record of a peer"))?;
+        let record = PeerRecord::decode(body, self.host.network())
+            .map_err(|_| Broken::Body(Kind::Record, "no record of a peer"))?;
         if *record.peer() != self.host.me() && self.host.learn(record.clone()) {
             self.pass_record(&record, Some(link));
             self.changed.notify_waiters();

@@ -121,7 +121,8 @@ impl Shared {
         if !self.host.admits(peer) {
             return Err(Reason::NotAdmitted);
         }
-        let record = PeerRecord::decode(hello.record.clone()).map_err(|_| Reason::Malformed)?;
+        let record =
+            PeerRecord::decode(hello.record.clone(), self.host.network()).map_err(|_| Reason::Malformed)?;
         if record.peer() != peer {
             return Err(Reason::Malformed);
         }

@@ -42,12 +42,13 @@ fn hello() -> Hello {
     let mut seed = [7; 32];
     let key = Keypair::ed25519_from_bytes(&mut seed[..]).expect("a key");
     let addr = "/ip4/10.0.0.7/udp/4600/quic-v1".parse().expect("an address");
-    let record = PeerRecord::sign(&key, 1_700_000_000_000, vec![addr], vec![]).expect("signs");
+    let network = NetworkId::new("sensors-2026").expect("a network");
+    let record = PeerRecord::sign(&key, &network, 1_700_000_000_000, vec![addr], vec![]).expect("signs");
     Hello {
         v: VERSION,
         record: record.encoded().to_vec(),
         topics: vec![topic("_carrick/heads/log"), topic("readings")],
-        network: NetworkId::new("sensors-2026").expect("a network"),
+        network,
         session: u64::MAX,
     }
 }
