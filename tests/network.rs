@@ -70,6 +70,13 @@ fn only_what_a_path_leads_to_is_fetched() {
     fs::write(b.dir.join("file"), "old").expect("written");
     b.run(["get", &format!("{cid}/x/small"), "-o", "file"]).ok();
     assert_eq!(fs::read_to_string(b.dir.join("file")).expect("there"), "small", "a file is replaced");
+    assert_eq!(b.run(["get", &format!("{cid}/x/small"), "-o", "-"]).ok().stdout(), "small");
+    b.run(["get", &format!("{cid}/x/small"), "-o", "new/"]).fails(2);
+    let socket = b.dir.join("data/carrick.sock");
+    let refused = b.run(["get", &format!("{cid}/x/small"), "-o", socket.to_str().expect("text"), "--json"]);
+    let refused = refused.fails(2).error();
+    assert!(refused["message"].as_str().is_some_and(|text| text.contains("not replaced")), "{refused}");
+    b.run(["status"]).ok();
 }
 
 #[test]
@@ -134,6 +141,8 @@ fn a_subscription_that_hears_too_little_is_4() {
         (&error["kind"], &error["message"]),
         (&"timeout".into(), &"0 of 2 messages came within 0.2 s".into())
     );
+    let endless = node.run(["publish", "t", "--file", "/dev/zero", "--json"]).fails(5).error();
+    assert_eq!(endless["kind"], "too_large");
     let queued = node.run(["publish", "t", "nobody is there", "--json"]).ok().json();
     assert_eq!((&queued[0]["queued"], &queued[0]["peers"]), (&true.into(), &0.into()));
 }

@@ -45,6 +45,37 @@ fn wrong_usage_is_2_also_as_json() {
 }
 
 #[test]
+fn wrong_usage_says_in_two_lines_what_is_missing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let said = run(dir.path(), ["publish", "topic"]).fails(2).stderr();
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("error: ") && lines[1].starts_with("mend: "), "{said}");
+    assert!(lines[0].contains("MESSAGE") && lines[1].contains("publish"), "{said}");
+    let error = run(dir.path(), ["put", "--json"]).fails(2).error();
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("<PATH>")), "{error}");
+    run(dir.path(), ["--json"]).fails(2).error();
+    let error = run(dir.path(), ["publsh", "--json", "t", "x"]).fails(2).error();
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("publish")), "{error}");
+}
+
+#[test]
+fn an_empty_variable_names_no_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let a = init(dir.path(), "a", None);
+    let mut command = carrick(&a);
+    command.arg("status").env("CARRICK_CONFIG", "").env("CARRICK_PROFILE", "");
+    common::Ran(command.output().expect("runs")).fails(3);
+}
+
+#[test]
+fn the_memory_transport_has_addresses_of_its_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    run(dir.path(), ["init", "a", "--transport", "memory", "--listen", "/memory/7"]).ok();
+    let text = fs::read_to_string(dir.path().join("a/carrick.toml")).expect("there");
+    assert!(text.contains("\nlisten = \"/memory/7\"\n") && !text.contains("quic"), "{text}");
+}
+
+#[test]
 fn a_bad_configuration_names_file_table_and_key() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = |text: &str| fs::write(dir.path().join("carrick.toml"), text).expect("written");

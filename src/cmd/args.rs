@@ -140,7 +140,7 @@ pub(crate) struct Get {
     /// What to fetch: a CID, and a path inside it
     #[arg(value_name = "CID[/PATH]")]
     pub(crate) content: ContentPath,
-    /// Where to write it, whole or not at all [default: standard output]
+    /// Where to write it, whole or not at all; - is standard output, the default
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
     /// How long it may take in all

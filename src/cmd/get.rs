@@ -27,10 +27,11 @@ struct Got {
 
 pub(super) async fn run(cx: &Cx, args: &Get) -> Outcome {
     let started = Instant::now();
-    check_target(args.output.as_deref())?;
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    check_target(output)?;
     CidPolicy::check(&args.content.root)?;
     let client = cx.client()?;
-    let cid = within(args, begin(&client, args)).await?;
+    let cid = within(args, begin(&client, args, output.is_none())).await?;
     let want = ToFetch {
         cid: cid.to_string(),
         deadline: args.deadline.map(|limit| limit.saturating_sub(started.elapsed()).as_secs_f64()),
@@ -40,10 +41,10 @@ pub(super) async fn run(cx: &Cx, args: &Get) -> Outcome {
     let fetched = fetch(&client, &want, |bytes| bar.set_position(bytes)).await;
     bar.finish_and_clear();
     let fetched = fetched?;
-    let (bytes, blocks) = write(cx, &client, &cid, args.output.as_deref()).await?;
+    let (bytes, blocks) = write(cx, &client, &cid, output).await?;
     let seconds = started.elapsed().as_secs_f64();
     let got = Got { cid: cid.to_string(), bytes, blocks, seconds, sources: fetched.sources };
-    match &args.output {
+    match output {
         Some(path) => cx.term.answer(&got, path.display()),
         None if cx.term.json => cx.term.json_aside(&got),
         None => Ok(()),
@@ -53,6 +54,13 @@ pub(super) async fn run(cx: &Cx, args: &Get) -> Outcome {
 /// Refused before anything is fetched: a folder in the way, or no folder to write into.
 fn check_target(output: Option<&Path>) -> Outcome {
     let Some(path) = output else { return Ok(()) };
+    let special = |found: std::fs::Metadata| !found.is_file() && !found.is_dir();
+    if std::fs::metadata(path).is_ok_and(special) {
+        let message = format!("{} is neither a file nor a folder; it is not replaced", path.display());
+        return Err(Fault::new(ErrorKind::Config, "get", message)
+            .mend("leave out -o, and the data goes to standard output")
+            .into());
+    }
     if path.is_dir() {
         let fault = Fault::new(
             ErrorKind::Config,
@@ -60,7 +68,7 @@ fn check_target(output: Option<&Path>) -> Outcome {
             format!("{} is a folder; it is not replaced", path.display()),
         );
         return Err(fault
-            .mend(format!("name a file in it, such as -o {}", path.join("NAME").display()))
+            .mend(format!("name something in it, such as -o {}", path.join("NAME").display()))
             .into());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -73,11 +81,11 @@ fn check_target(output: Option<&Path>) -> Outcome {
 }
 
 /// Follows the path, so that only what it leads to is fetched, and looks whether that fits the output.
-async fn begin(client: &Client, args: &Get) -> Outcome<Cid> {
+async fn begin(client: &Client, args: &Get, to_stdout: bool) -> Outcome<Cid> {
     let blocks = NodeBlocks(client);
     let cid = dag::resolve(&blocks, &args.content.root, &args.content.path).await?;
     match dag::stat(&blocks, &cid).await?.kind {
-        EntryKind::Directory { .. } | EntryKind::Sharded if args.output.is_none() => {
+        EntryKind::Directory { .. } | EntryKind::Sharded if to_stdout => {
             let message = format!("{cid} is a folder, which standard output cannot take");
             Err(Fault::new(ErrorKind::Config, "get", message)
                 .mend("name the folder to write: -o PATH")

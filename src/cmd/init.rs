@@ -101,6 +101,10 @@ fn random_network() -> Outcome<NetworkId> {
 
 fn text_of(args: &Init, network: &NetworkId) -> String {
     let transport = &args.transport;
+    let (listen, bootstrap) = match transport.as_str() {
+        "memory" => ("/memory/7", "/memory/8"),
+        _ => ("/ip4/0.0.0.0/udp/4600/quic-v1", "/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…"),
+    };
     format!(
         r#"# A Carrick node. Start it in this folder with `carrick up`.
 # Every value can also be set by a variable, CARRICK_NODE__NETWORK, or a flag, --set node.network=….
@@ -121,9 +125,19 @@ transport = "{transport}"
 # [node.limits]
 # fetch_deadline = 60
 "#,
-        list("listen", &listen_of(args), "/ip4/0.0.0.0/udp/4600/quic-v1"),
-        list("bootstrap", &args.bootstrap, "/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…"),
+        listen_line(args, listen),
+        list("bootstrap", &args.bootstrap, bootstrap),
     )
+}
+
+/// `memory` listens at one address, the others at several.
+fn listen_line(args: &Init, example: &str) -> String {
+    let addrs = listen_of(args);
+    match (args.transport.as_str(), addrs.as_slice()) {
+        ("memory", []) => format!("# listen = \"{example}\"\n"),
+        ("memory", [one]) => format!("listen = {one:?}\n"),
+        _ => list("listen", &addrs, example),
+    }
 }
 
 /// Where a node of ours listens unless told: a fixed port, so that its address survives a restart.

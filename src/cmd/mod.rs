@@ -68,18 +68,30 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Help and version are no errors; wrong usage is, and a program gets it as JSON.
+/// Help and version are no errors; wrong usage is, and is told as any other error.
 fn usage(error: &clap::Error, json: bool) -> ExitCode {
-    if error.use_stderr() && json {
-        let text = error.to_string();
-        let mut lines =
-            text.lines().map(|line| line.trim_start_matches("error: ").trim()).filter(|l| !l.is_empty());
-        let fault = Fault::new(ErrorKind::Config, "usage", lines.next().unwrap_or("wrong usage"));
-        Terminal { json, quiet: false, color: Default::default() }.fault(&fault.mend("carrick --help"));
-    } else {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as Nothing;
+    if !error.use_stderr() || error.kind() == Nothing {
         let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
     }
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    let text = error.to_string();
+    let line = |begins: &str| text.lines().find_map(|line| line.trim().strip_prefix(begins));
+    let mend = match (line("tip: "), line("Usage: ")) {
+        (Some(tip), _) => tip.into(),
+        (None, Some(usage)) => format!("write it as {usage}; --help says more"),
+        (None, None) => "--help says what is allowed".to_string(),
+    };
+    let fault = Fault::new(ErrorKind::Config, "usage", first_paragraph(&text)).mend(mend);
+    Terminal { json, quiet: false, color: Default::default() }.fault(&fault);
+    ExitCode::from(fault.exit_code())
+}
+
+/// What clap says before its tips and the usage, in one line: what is missing stands below the first one.
+fn first_paragraph(text: &str) -> String {
+    let text = text.trim_start().trim_start_matches("error: ");
+    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 /// Brings all `--set` to the front: clap forgets those before the command when there are some after it.
@@ -141,14 +153,16 @@ impl Cx {
     fn config(&self) -> Outcome<Config> {
         let mut sources = Sources::process();
         sources.file = Some(self.config_file()?);
-        sources.profile = self.global.profile.clone().or_else(|| std::env::var("CARRICK_PROFILE").ok());
+        sources.profile = self.global.profile.clone().or_else(profile_of_environment);
         sources.set = self.global.set.clone();
         Ok(Config::load(&sources)?)
     }
 
     fn config_file(&self) -> Outcome<PathBuf> {
-        let named =
-            self.global.config.clone().or_else(|| std::env::var_os("CARRICK_CONFIG").map(PathBuf::from));
+        let named = self.global.config.clone().or_else(|| {
+            let named = std::env::var_os("CARRICK_CONFIG").filter(|name| !name.is_empty());
+            named.map(PathBuf::from)
+        });
         if let Some(file) = named {
             return Ok(file);
         }
@@ -164,6 +178,11 @@ impl Cx {
     fn client(&self) -> Outcome<Client> {
         Ok(Client::new(socket_path(&self.config()?.data_dir())?))
     }
+}
+
+/// A variable that is empty names nothing.
+fn profile_of_environment() -> Option<String> {
+    std::env::var("CARRICK_PROFILE").ok().filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

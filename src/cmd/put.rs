@@ -67,7 +67,8 @@ fn check_exists(path: &Path) -> Outcome {
     if is_stdin(path) || std::fs::symlink_metadata(path).is_ok() {
         return Ok(());
     }
-    Err(Fault::new(ErrorKind::NotFound, "put", format!("{}: no such file or folder", path.display())).into())
+    let fault = Fault::new(ErrorKind::NotFound, "put", format!("{}: no such file or folder", path.display()));
+    Err(fault.mend("look at the name; it counts from the current folder").into())
 }
 
 /// The length of a file, for its bar. A folder's would take a walk.

@@ -189,7 +189,8 @@ fn profile_layer(file: Option<&Layer>, profiles: Option<&Value>, name: &str) -> 
             dict: dict.clone(),
         }),
         None => {
-            let detail = format!("{}: unknown profile {name:?}; known: {}", file.name, known.join(", "));
+            let listed = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let detail = format!("{}: unknown profile {name:?}; known: {listed}", file.name);
             let mend = match closest(name, &known) {
                 Some(guess) => format!("did you mean {guess:?}?"),
                 None => format!("a profile is a table such as [profile.{name}.node]"),

@@ -122,7 +122,8 @@ impl<S: BlockSink> PathAdder<'_, S> {
             } else if found.is_dir() {
                 self.add_folder(&path, depth).await
             } else if found.is_symlink() {
-                Err(unsupported(&path, "is a symbolic link; links are not added yet"))
+                Err(unsupported(&path, "is a symbolic link; links are not added yet")
+                    .mend("put what it points to, or leave it out"))
             } else {
                 Err(unsupported(&path, "is neither a file nor a folder"))
             }

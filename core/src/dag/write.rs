@@ -44,7 +44,7 @@ pub struct Written {
 /// empty, with NUL) are refused.
 ///
 /// # Errors
-/// `Config` when `to` is a folder, or exists and a folder would take its place; `NotFound` for a missing block or
+/// `Config` when `to` is a folder or a device, or exists and a folder would take its place; `NotFound` for a missing block or
 /// a missing parent folder; `Integrity` for a malformed node or a hostile name; `Unsupported` for symbolic links
 /// and sharded folders; `TooLarge` above a limit of this module; `Full`, `Unauthorized`, `Unexpected` of the disk,
 /// with the path.
@@ -62,6 +62,8 @@ pub async fn write_path(
     }
     let root = Content::of(&source.block(cid).await?)?;
     match root {
+        Content::File(_) if is_special(to) => Err(occupied(to, "is neither a file nor a folder")),
+        Content::File(_) if ends_with_slash(to) => Err(occupied(to, "names a folder, and this is a file")),
         Content::File(root) => {
             let (temporary, file) = Temporary::file(to)?;
             let mut writer = Writer::new(source, progress, &temporary, to);
@@ -78,6 +80,15 @@ pub async fn write_path(
         Content::Folder(_) => Err(occupied(to, "exists; a folder replaces nothing")),
         other => Err(no_file(cid, &other)),
     }
+}
+
+/// A device, a pipe or a socket: a rename would put a plain file in its place.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Gives what was written its name.

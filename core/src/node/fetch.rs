@@ -303,6 +303,9 @@ impl Failures {
             ErrorKind::NoPeers => {
                 error.mend("connect to a peer first: `carrick connect ADDR`, or bootstrap in carrick.toml")
             }
+            ErrorKind::NotFound => {
+                error.mend("connect to somebody who has it, or let its owner put it again")
+            }
             _ => error,
         };
         error.from_source(first)

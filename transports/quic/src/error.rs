@@ -206,6 +206,7 @@ fn refused(reason: Reason, text: &str, whom: &str) -> Error {
     let error = Error::new(kind, "dial", format!("{whom} refused: {why}"));
     match reason {
         Reason::Network => error.mend("compare `network` under [node] at both ends"),
+        Reason::NotAdmitted => error.mend("the other end must name this peer's id in its `members`"),
         _ => error,
     }
 }
@@ -213,4 +214,5 @@ fn refused(reason: Reason, text: &str, whom: &str) -> Error {
 /// A peer that may not be dialled from here.
 pub(crate) fn not_admitted(peer: &PeerId) -> Error {
     Error::new(ErrorKind::Unauthorized, "dial", format!("{peer} is not admitted here"))
+        .mend("add its id to `members` under [node]")
 }
