@@ -9,7 +9,8 @@ use std::sync::Arc;
 use carrick_core::{Block, Bytes, Cid, Claim, Error, ErrorKind, Result, Usage};
 use fjall::{Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
-use crate::error::{failed, io_kind};
+use crate::error::{RESTORE, failed, io_kind};
+use crate::journal::{self, Torn};
 use crate::keys;
 
 /// The only format this version reads and writes: these keyspaces, keys as in [`keys`](crate::keys).
@@ -54,7 +55,9 @@ impl Database {
         fs::create_dir_all(dir).map_err(|source| unusable(dir, source))?;
         let lock = lock(dir)?;
         let home = dir.join("db");
-        if !home.exists() {
+        if home.exists() {
+            drop_torn_write(&home)?;
+        } else {
             create(dir, &home)?;
         }
         Self::mount(&home, lock)
@@ -189,6 +192,18 @@ fn create(dir: &Path, home: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
 }
 
+/// Drops the last write where a crash tore it; nobody was told that it is there.
+fn drop_torn_write(home: &Path) -> Result<()> {
+    let Some(torn) = journal::check(home)? else { return Ok(()) };
+    torn.cut().map_err(|source| unusable(home, source))?;
+    let Torn { journal, at, bytes } = torn;
+    tracing::warn!(
+        journal = %journal.display(), at, bytes,
+        "the last write to the store was cut off, by a crash or a power loss, before it was confirmed; it is dropped"
+    );
+    Ok(())
+}
+
 fn open_database(path: &Path) -> Result<fjall::Database> {
     fjall::Database::builder(path)
         .cache_size(CACHE_BYTES)
@@ -196,7 +211,7 @@ fn open_database(path: &Path) -> Result<fjall::Database> {
         .max_cached_files(Some(OPEN_FILES))
         .worker_threads(WORKERS)
         .open()
-        .map_err(opening)
+        .map_err(|source| damaged_or_not(path, source))
 }
 
 /// A part of the database, made when it is missing. Blocks lie in files of their own, so that tidying up the keys need
@@ -233,6 +248,17 @@ fn wrong(detail: impl Into<String>) -> Error {
 
 fn opening(source: fjall::Error) -> Error {
     failed("open", source)
+}
+
+/// Where it is damage, says which folder is meant and what can be done.
+fn damaged_or_not(path: &Path, source: fjall::Error) -> Error {
+    let source = Arc::new(source);
+    let error = failed("open", source.clone());
+    if error.kind() != ErrorKind::Integrity {
+        return error;
+    }
+    let detail = format!("{}: {}", path.display(), error.detail());
+    Error::new(ErrorKind::Integrity, "open", detail).mend(RESTORE).from_source(source)
 }
 
 /// A folder that cannot be used is the configuration's fault, unless its disk is full.

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use carrick_core::{Error, ErrorKind};
 use fjall::LsmError;
 
+/// What can be done about a database that does not open because it is damaged.
+pub(crate) const RESTORE: &str = "put a copy of the store's folder back; or move it away, and the node starts with an empty \
+    store, without its pins, and fetches content again from its peers";
+
 /// Turns a failure of the database into an error of `operation`; shared, because many callers may share one flush.
 pub(crate) fn failed(operation: &'static str, source: impl Into<Arc<fjall::Error>>) -> Error {
     let source = source.into();

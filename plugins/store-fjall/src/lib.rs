@@ -4,6 +4,7 @@ mod batch;
 mod config;
 mod database;
 mod error;
+mod journal;
 mod keys;
 mod store;
 mod writer;

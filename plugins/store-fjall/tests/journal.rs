@@ -1,0 +1,184 @@
+//! What a power loss does to the journal costs nothing that was confirmed; other damage is told, and left as it is.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::slice::from_ref;
+
+use carrick_core::{Block, ErrorKind, Store};
+use carrick_plugin_store_fjall::FjallConfig;
+use common::{block, open};
+
+/// A store with three blocks, each confirmed by itself, and where their writes begin and end in the journal.
+struct Written {
+    folder: tempfile::TempDir,
+    journal: PathBuf,
+    blocks: Vec<Block>,
+    borders: Vec<usize>,
+}
+
+impl Written {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path(), FjallConfig::default()).await.expect("opens");
+        let journal = folder.path().join("blocks/db/0.jnl");
+        let blocks: Vec<Block> = (0..3).map(|n| block(n, 20_000)).collect();
+        let mut borders = vec![used(&journal)];
+        for block in &blocks {
+            store.put(from_ref(block)).await.expect("put");
+            borders.push(used(&journal));
+        }
+        store.close().await.expect("close");
+        Self { folder, journal, blocks, borders }
+    }
+
+    /// Changes the bytes of the journal.
+    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(&self.journal).expect("the journal");
+        change(&mut bytes);
+        fs::write(&self.journal, bytes).expect("written");
+    }
+
+    /// Opens the store twice: the first blocks are there, the others are not, and it takes new ones.
+    async fn holds_the_first(&self, count: usize) {
+        for round in 0..2 {
+            let store = open(self.folder.path(), FjallConfig::default()).await.expect("opens");
+            for (n, block) in self.blocks.iter().enumerate() {
+                let found = store.get(block.cid()).await.expect("undamaged");
+                assert_eq!(found.as_ref(), (n < count).then_some(block), "block {n} of {count}");
+            }
+            let usage = store.usage().await.expect("usage");
+            assert_eq!(usage.blocks, (count + round) as u64);
+            store.put(&[block(100 + round as u64, 1_000)]).await.expect("put");
+            store.close().await.expect("close");
+        }
+    }
+
+    /// Opening fails, says where and what to do, and changes nothing.
+    async fn is_refused(&self) {
+        let before = fs::read(&self.journal).expect("the journal");
+        let error = open(self.folder.path(), FjallConfig::default()).await.expect_err("damaged");
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{error:?}");
+        assert!(error.detail().contains(&self.journal.display().to_string()), "{error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("move")), "{error:?}");
+        assert!(fs::read(&self.journal).expect("the journal") == before, "the journal was changed");
+    }
+}
+
+/// The length of a journal without the zeros it is made of in advance.
+fn used(journal: &Path) -> usize {
+    let bytes = fs::read(journal).expect("the journal");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+#[tokio::test]
+async fn a_last_write_that_was_cut_is_dropped() {
+    let written = Written::new().await;
+    let [start, end] = [written.borders[2], written.borders[3]];
+    let whole = fs::read(&written.journal).expect("the journal");
+    for cut in [start + 1, start + 5, start + 13, start + 40, start + 9_000, end - 13, end - 1] {
+        // As a file system leaves it that lost the length, and one that lost the bytes.
+        for zeros in [0, 4_096] {
+            fs::write(&written.journal, &whole).expect("written");
+            written.change(|bytes| {
+                bytes.truncate(cut);
+                bytes.resize(cut + zeros, 0);
+            });
+            let folder = tempfile::tempdir().expect("a folder");
+            copy(written.folder.path(), folder.path());
+            let journal = folder.path().join("blocks/db/0.jnl");
+            let (blocks, borders) = (written.blocks.clone(), written.borders.clone());
+            Written { folder, journal, blocks, borders }.holds_the_first(2).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_last_write_whose_middle_never_came_is_dropped() {
+    let written = Written::new().await;
+    let [start, end] = [written.borders[2], written.borders[3]];
+    // Its end reached the disk and a page of it did not.
+    written.change(|bytes| bytes[start + 8_000..end - 4_000].fill(0));
+    written.holds_the_first(2).await;
+}
+
+#[tokio::test]
+async fn a_last_write_whose_beginning_never_came_is_dropped() {
+    let written = Written::new().await;
+    let start = written.borders[2];
+    written.change(|bytes| bytes[start..start + 4_000].fill(0));
+    written.holds_the_first(2).await;
+}
+
+#[tokio::test]
+async fn garbage_after_the_last_write_is_dropped() {
+    let noise = block(9, 3_000);
+    for first in 0..6 {
+        let written = Written::new().await;
+        let end = written.borders[3];
+        written.change(|bytes| {
+            bytes.truncate(end);
+            bytes.push(first);
+            bytes.extend_from_slice(noise.bytes());
+        });
+        written.holds_the_first(3).await;
+    }
+}
+
+#[tokio::test]
+async fn damage_before_a_whole_write_is_told_and_nothing_is_cut() {
+    for at in [0, 3, 13, 14, 40, 10_000] {
+        let written = Written::new().await;
+        let start = written.borders[1];
+        written.change(|bytes| bytes[start + at] ^= 0x40);
+        written.is_refused().await;
+    }
+    let written = Written::new().await;
+    let [start, end] = [written.borders[0], written.borders[2]];
+    written.change(|bytes| bytes[start..end].fill(0));
+    written.is_refused().await;
+}
+
+#[tokio::test]
+async fn journals_are_read_as_one() {
+    let written = Written::new().await;
+    let end = written.borders[2];
+    let next = written.journal.with_file_name("1.jnl");
+    written.change(|bytes| {
+        fs::write(&next, &bytes[end..]).expect("written");
+        bytes.truncate(end);
+        bytes[end - 100] ^= 1;
+    });
+    written.is_refused().await;
+    // The database begins another journal even after a write failed halfway.
+    fs::write(&next, vec![0; 10_000]).expect("written");
+    written.holds_the_first(1).await;
+}
+
+#[tokio::test]
+async fn a_journal_kept_as_content_is_no_sign_of_damage() {
+    let mut written = Written::new().await;
+    let end = written.borders[3];
+    let journal = fs::read(&written.journal).expect("the journal")[..end].to_vec();
+    let store = open(written.folder.path(), FjallConfig::default()).await.expect("opens");
+    store.put(&[Block::new(carrick_core::RAW, journal)]).await.expect("put");
+    store.close().await.expect("close");
+    let end = used(&written.journal);
+    written.change(|bytes| bytes[end - 13] ^= 1);
+    written.borders.push(end);
+    written.holds_the_first(3).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            fs::create_dir(&to).expect("made");
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("copied");
+        }
+    }
+}
