@@ -64,6 +64,10 @@ pub struct Limits {
     pub seen: usize,
     /// Pairs of author and topic whose numbers are remembered; the least recent goes. Default 65,536.
     pub authors: usize,
+    /// How long a live message waits for the one that it follows, where that one comes later. Default 0.1 s, range 0 (it
+    /// never waits) to 10 s.
+    #[serde(with = "seconds")]
+    pub reorder: Duration,
     /// How far the clock of a live message may be off. Default 120 s; outside it the verdict is Ignore.
     #[serde(with = "seconds")]
     pub clock_skew: Duration,
@@ -121,6 +125,7 @@ impl Default for Limits {
             seen_ttl: Duration::from_secs(120),
             seen: 65_536,
             authors: 65_536,
+            reorder: Duration::from_millis(100),
             clock_skew: Duration::from_secs(120),
             connections: 512,
             handshakes: 64,
@@ -179,6 +184,9 @@ impl Limits {
             if !(low..=high).contains(&found) {
                 return Err(out_of_range(name, found, low, high));
             }
+        }
+        if self.reorder > Duration::from_secs(10) {
+            return Err(out_of_range("reorder", self.reorder.as_secs_f64(), 0.0, 10.0));
         }
         let times = [
             ("defer_time", self.defer_time),

@@ -4,7 +4,8 @@ use carrick_core::{Lane, Relay, RelayGate, Topic, TopicRules, Verdict};
 use futures::StreamExt as _;
 
 use crate::support::{
-    Envelope, Hands, Judge, NOW, Wire, limits, on, on_wires, open, payloads, remote, settle, topic, within,
+    Envelope, Hands, Judge, NOW, Wire, limits, on, on_wires, open, payloads, payloads_beside_gaps, remote,
+    settle, topic, within,
 };
 
 #[tokio::test(start_paused = true)]
@@ -194,18 +195,8 @@ async fn numbers_may_skip_and_come_late_but_not_from_below_the_window() {
         let message = Envelope::by(1, seqno, seqno.to_string()).encode();
         assert_eq!(wire.deliver(&remote(1), message).await, answer, "{seqno}");
     }
-    let messages = payloads_only(&mut subscription);
+    let messages = payloads_beside_gaps(&mut subscription);
     assert_eq!(messages, ["5000", "9000", "8999", "7977"]);
-}
-
-/// Gaps are told beside the messages; here only those count.
-fn payloads_only(subscription: &mut carrick_core::Subscription) -> Vec<String> {
-    let deliveries = crate::support::ready(subscription);
-    let text = |delivery| match delivery {
-        carrick_core::Delivery::Message(m) => Some(String::from_utf8_lossy(m.payload()).into_owned()),
-        _ => None,
-    };
-    deliveries.into_iter().filter_map(text).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,16 @@
-//! One author's messages on one topic come out in the order in which they arrived; nothing else waits for anything.
+//! One author's messages on one topic come out in the order in which they arrived, but none before the one it follows,
+//! if that comes soon; nothing else waits for anything.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use carrick_core::{Relay, Topic, Verdict};
+use carrick_core::{Inbound, Limits, Relay, Topic, Verdict};
 use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant};
 
-use crate::support::{Envelope, Judge, Wire, on, open, payloads, remote, settle, topic, within};
+use crate::support::{
+    Envelope, Judge, Wire, limits, on, open, payloads, payloads_beside_gaps, remote, settle, topic, within,
+};
 
 /// Judges a message when the test says so.
 #[derive(Clone, Default)]
@@ -105,6 +109,124 @@ async fn other_authors_and_other_topics_overtake() {
     assert_eq!(payloads(&mut others), ["another topic"]);
     court.say("slow", Verdict::Accept).await;
     assert_eq!(payloads(&mut subscription), ["slow"]);
+}
+
+/// Messages of one author, each following the one before.
+fn chain(author: u8, payloads: &[&str]) -> Vec<Envelope> {
+    let mut chain: Vec<Envelope> = Vec::new();
+    for (n, payload) in (1..).zip(payloads) {
+        let message = Envelope::by(author, n, payload).after(chain.last().map(Envelope::cid));
+        chain.push(message);
+    }
+    chain
+}
+
+/// Among several ways to a node the later message may take the shorter one.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_early_waits_for_the_one_it_follows() {
+    let wire = Wire::new();
+    let (node, mut subscription) = open(on(&wire)).await;
+    let chain = chain(1, &["1", "2", "3", "4", "5"]);
+    let mut answers = Vec::new();
+    // The first of an author too: 2 names 1, though nothing of this author was ever seen.
+    for (way, at) in [(1, 1), (2, 0), (1, 4), (1, 3), (2, 2)] {
+        answers.push(wire.hand(&remote(way), &topic(), chain[at].encode()));
+        settle().await;
+    }
+    assert_eq!(within(futures::future::join_all(answers)).await, [Relay::Accept; 5]);
+    assert_eq!(payloads(&mut subscription), ["1", "2", "3", "4", "5"]);
+    assert_eq!((node.counter("gap"), node.counter("early")), (0, 3));
+}
+
+/// Until then nothing of its author is handed out, and a validator that takes its time changes nothing of it.
+#[tokio::test(start_paused = true)]
+async fn an_early_message_waits_while_the_one_it_follows_is_judged() {
+    let (wire, court) = (Wire::new(), Court::default());
+    let (_node, mut subscription) = open(on(&wire).validator(court.judge())).await;
+    let chain = chain(1, &["1", "2", "3"]);
+    let _answers: Vec<_> = [1, 2, 0].map(|at| wire.hand(&remote(1), &topic(), chain[at].encode())).into();
+    court.say("3", Verdict::Accept).await;
+    court.say("2", Verdict::Accept).await;
+    tokio::time::sleep(Limits::default().reorder * 2).await;
+    assert!(payloads(&mut subscription).is_empty());
+    court.say("1", Verdict::Accept).await;
+    assert_eq!(payloads(&mut subscription), ["1", "2", "3"]);
+}
+
+/// What does not come in time is told as a gap, once the wait is over; and while messages of an author are being lost,
+/// its others wait for none.
+#[tokio::test(start_paused = true)]
+async fn an_early_message_waits_no_longer_than_its_limit() {
+    let wire = Wire::new();
+    let (node, mut subscription) = open(on(&wire)).await;
+    let chain = chain(1, &["1", "lost", "3", "lost too", "5", "late", "7"]);
+    let began = Instant::now();
+    assert_eq!(wire.deliver(&remote(1), chain[0].encode()).await, Relay::Accept);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(wire.deliver(&remote(1), chain[2].encode()).await, Relay::Accept);
+    let waited = began.elapsed();
+    assert!(waited >= Limits::default().reorder && waited < Limits::default().reorder * 2, "{waited:?}");
+    assert_eq!(wire.deliver(&remote(1), chain[4].encode()).await, Relay::Accept);
+    assert_eq!(began.elapsed(), waited, "not again");
+    assert_eq!(
+        (payloads_beside_gaps(&mut subscription), node.counter("gap")),
+        (vec!["1".into(), "3".into(), "5".into()], 2)
+    );
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let early = wire.hand(&remote(1), &topic(), chain[6].encode());
+    let late = wire.hand(&remote(1), &topic(), chain[5].encode());
+    assert_eq!((within(early).await, within(late).await), (Relay::Accept, Relay::Accept));
+    assert_eq!(payloads_beside_gaps(&mut subscription), ["late", "7"], "it waits again");
+}
+
+/// Those that wait hold no slot: the one they wait for comes in over the same link.
+#[tokio::test(start_paused = true)]
+async fn an_early_message_gives_its_slot_up() {
+    let wire = Wire::new();
+    let (_node, mut subscription) = open(on(&wire).limits(limits(|l| l.gate_per_remote = 1))).await;
+    let chain = chain(1, &["1", "2"]);
+    let early = wire.hand(&remote(1), &topic(), chain[1].encode());
+    settle().await;
+    let first = within(wire.host().slot(&remote(1))).await;
+    let bytes = chain[0].encode();
+    let inbound = Inbound { from: remote(1), topic: topic(), bytes, wire_id: None };
+    assert_eq!((within(first.deliver(inbound)).await, within(early).await), (Relay::Accept, Relay::Accept));
+    assert_eq!(payloads(&mut subscription), ["1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_limit_of_zero_nothing_waits() {
+    let wire = Wire::new();
+    let (node, mut subscription) = open(on(&wire).limits(limits(|l| l.reorder = Duration::ZERO))).await;
+    let chain = chain(1, &["1", "2", "3"]);
+    let began = Instant::now();
+    for at in [0, 2, 1] {
+        assert_eq!(wire.deliver(&remote(1), chain[at].encode()).await, Relay::Accept);
+    }
+    assert_eq!(
+        (payloads_beside_gaps(&mut subscription), began.elapsed()),
+        (vec!["1".into(), "3".into(), "2".into()], Duration::ZERO)
+    );
+    assert_eq!(node.counter("early"), 0);
+}
+
+/// What was refused is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_message_does_not_wait_for_one_that_was_rejected() {
+    let wire = Wire::new();
+    let judge = Judge::new().messages(|message, _| async move {
+        if message.payload() == &b"2"[..] { Verdict::Reject("no".into()) } else { Verdict::Accept }
+    });
+    let (_node, mut subscription) = open(on(&wire).validator(judge.arc())).await;
+    let began = Instant::now();
+    for message in chain(1, &["1", "2", "3"]) {
+        wire.deliver(&remote(1), message.encode()).await;
+    }
+    assert_eq!(
+        (payloads(&mut subscription), began.elapsed()),
+        (vec!["1".into(), "3".into()], Duration::ZERO)
+    );
 }
 
 /// A forger cannot hold up an author by sending in its name.

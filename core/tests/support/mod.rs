@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use carrick_core::{
-    Block, Bytes, Cid, Clock, Event, Events, Keypair, Limits, MemoryStore, NetworkId, Node, NodeBuilder,
-    PeerId, Remote, Store, Subscription, Time, Topic,
+    Block, Bytes, Cid, Clock, Delivery, Event, Events, Keypair, Limits, MemoryStore, NetworkId, Node,
+    NodeBuilder, PeerId, Remote, Store, Subscription, Time, Topic,
 };
 use futures::{FutureExt as _, Stream, StreamExt as _};
 
@@ -120,9 +120,15 @@ pub(crate) fn payloads(subscription: &mut Subscription) -> Vec<String> {
     ready(subscription).into_iter().map(payload).collect()
 }
 
-fn payload(delivery: carrick_core::Delivery) -> String {
+/// The payloads of the messages that are there now; what is told of gaps beside them does not count.
+pub(crate) fn payloads_beside_gaps(subscription: &mut Subscription) -> Vec<String> {
+    let no_gap = |delivery: &Delivery| !matches!(delivery, Delivery::Gap(_));
+    ready(subscription).into_iter().filter(no_gap).map(payload).collect()
+}
+
+fn payload(delivery: Delivery) -> String {
     match delivery {
-        carrick_core::Delivery::Message(message) => String::from_utf8_lossy(message.payload()).into_owned(),
+        Delivery::Message(message) => String::from_utf8_lossy(message.payload()).into_owned(),
         other => panic!("no message: {other:?}"),
     }
 }

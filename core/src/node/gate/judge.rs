@@ -33,6 +33,8 @@ pub(super) struct Job {
     turn: Option<Turn>,
     place: Option<Place>,
     reach: Reach,
+    /// How long it waits for the message that it follows.
+    early_until: Instant,
     /// Its author is proven and may speak.
     proven: bool,
     /// Its payload is at hand.
@@ -40,7 +42,13 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn arrived(message: Message, arrival: Arrival, rules: TopicRules, turn: Option<Turn>) -> Self {
+    pub(super) fn arrived(
+        message: Message,
+        arrival: Arrival,
+        rules: TopicRules,
+        turn: Option<Turn>,
+        early_until: Instant,
+    ) -> Self {
         let whole = message.link().is_none();
         Self {
             message,
@@ -52,6 +60,7 @@ impl Job {
             turn,
             place: None,
             reach: arrival.reach,
+            early_until,
             proven: rules.raw,
             whole,
         }
@@ -68,6 +77,7 @@ impl Job {
             turn,
             place: None,
             reach,
+            early_until: Instant::now(),
             proven: false,
             whole: true,
         }
@@ -249,11 +259,12 @@ impl Core {
     ) -> Option<Outcome> {
         let message = job.message.clone();
         let turn = match (job.turn.take(), message.author()) {
-            (None, Some(author)) => Some(self.gate.turns.take(*author, message.topic())),
+            (None, Some(author)) => Some(self.gate.turns.take(*author, &message)),
             (turn, _) => turn,
         };
         if let Some(turn) = &turn {
             turn.come().await;
+            self.let_parent_first(job, turn).await;
         }
         if let Err(outcome) = self.take_in(job, &message).await {
             return Some(outcome);
@@ -271,6 +282,32 @@ impl Core {
         let _ = tell.send(Some(accepted));
         drop(turn);
         None
+    }
+
+    /// Lets the message that this one follows go first, if it comes in time: where there are several ways, a later
+    /// message may have taken the shorter one. The slot is given up meanwhile.
+    async fn let_parent_first(&self, job: &mut Job, turn: &Turn) {
+        while job.path == Path::Live
+            && job.rules.numbers
+            && Instant::now() < job.early_until
+            && self.misses_parent(&job.message)
+        {
+            if job.place.is_none() {
+                job.place = self.gate.room.enter(&job.message, &self.limits);
+                if job.place.is_none() {
+                    self.counters.count(NODE, "waiting_room_full");
+                    return;
+                }
+                self.counters.count(job.scope(), "early");
+            }
+            job.ticket = None;
+            turn.step_back(job.early_until).await;
+        }
+    }
+
+    fn misses_parent(&self, message: &Message) -> bool {
+        let missing = message.author().and_then(|author| self.gate.numbers.awaited(author, message));
+        missing.is_some_and(|parent| !self.gate.seen.settled(&MessageId::from_cid(parent)))
     }
 
     /// Number, store, and what the validators do with an accepted message.
@@ -315,8 +352,9 @@ impl Core {
         let Some(author) = message.author() else { return };
         let missing = self.gate.numbers.mark(*author, message);
         self.unsaved.notify_one();
-        let missing = missing.map(MessageId::from_cid).filter(|parent| !self.gate.accepted(parent));
+        let missing = missing.map(MessageId::from_cid).filter(|parent| !self.gate.seen.settled(parent));
         if let Some(parent) = missing.filter(|_| rules.numbers && *author != self.me) {
+            self.gate.numbers.lost(author, message.topic());
             self.tell_gap(Gap {
                 topic: Some(message.topic().clone()),
                 author: Some(*author),

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use self::authors::AuthorKeys;
 use self::judge::Job;
@@ -172,7 +173,7 @@ impl Core {
         let id = *message.id();
         let answer = match self.gate.seen.begin(id, None) {
             Known::New(tell, answer) => {
-                let turn = message.author().map(|author| self.gate.turns.take(*author, message.topic()));
+                let turn = message.author().map(|author| self.gate.turns.take(*author, &message));
                 let job = Job::own(message, rules, turn, Reach::full(&self.limits));
                 self.start(job, tell);
                 answer
@@ -258,8 +259,9 @@ impl Core {
                 return Entered::Judged(id, answer);
             }
         };
-        let turn = message.author().map(|author| self.gate.turns.take(*author, message.topic()));
-        self.start(Job::arrived(message, arrival, rules, turn), tell);
+        let turn = message.author().map(|author| self.gate.turns.take(*author, &message));
+        let early_until = Instant::now() + self.limits.reorder;
+        self.start(Job::arrived(message, arrival, rules, turn, early_until), tell);
         Entered::Judged(id, answer)
     }
 

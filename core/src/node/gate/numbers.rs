@@ -12,6 +12,7 @@ use bytes::Bytes;
 use cid::Cid;
 use libp2p_identity::PeerId;
 use lru::LruCache;
+use tokio::time::{Duration, Instant};
 
 use crate::{Message, Topic};
 
@@ -22,6 +23,9 @@ pub(crate) const PREFIX: &str = "numbers/";
 /// Accepted messages kept to prove an equivocation with.
 const RECENT: usize = 1_024;
 const RECENT_BYTES: usize = 8 << 20;
+/// How long no message waits for its parent after one did in vain: where messages are being lost, waiting for each would
+/// slow down those that come.
+const IMPATIENT: Duration = Duration::from_secs(1);
 
 type Key = (PeerId, Topic);
 
@@ -43,6 +47,8 @@ struct Window {
     /// Bit `n` says that `highest - n` was used.
     used: [u64; WORDS],
     last: Cid,
+    /// Until then no message waits for its parent. Not saved.
+    impatient_until: Option<Instant>,
 }
 
 /// What the numbers say of a message.
@@ -57,6 +63,10 @@ pub(crate) enum Number {
 }
 
 impl Window {
+    fn new(highest: u64, last: Cid) -> Self {
+        Self { highest, used: [0; WORDS], last, impatient_until: None }
+    }
+
     fn used(&self, number: u64) -> bool {
         if number > self.highest {
             return false;
@@ -99,7 +109,8 @@ impl Window {
         for (word, bytes) in used.iter_mut().zip(words.chunks_exact(8)) {
             *word = u64::from_be_bytes(bytes.try_into().ok()?);
         }
-        Some(Self { highest: u64::from_be_bytes(*highest), used, last: Cid::try_from(last).ok()? })
+        let (highest, last) = (u64::from_be_bytes(*highest), Cid::try_from(last).ok()?);
+        Some(Self { highest, used, last, impatient_until: None })
     }
 }
 
@@ -166,7 +177,7 @@ impl Numbers {
         let mut state = self.lock();
         let key = (author, message.topic().clone());
         state.recent.keep((author, key.1.clone(), message.seqno()), message);
-        let fresh = Window { highest: message.seqno(), used: [0; WORDS], last: *message.id().cid() };
+        let fresh = Window::new(message.seqno(), *message.id().cid());
         let known = state.windows.contains(&key);
         if !known
             && state.windows.len() == state.windows.cap().get()
@@ -182,6 +193,25 @@ impl Numbers {
         window.mark(message.seqno());
         state.dirty.insert(key);
         message.parents().iter().find(|parent| known && **parent != before).copied()
+    }
+
+    /// The parent that a message came before, if it is worth waiting for.
+    pub(crate) fn awaited(&self, author: &PeerId, message: &Message) -> Option<Cid> {
+        let state = self.lock();
+        let window = state.windows.peek(&(*author, message.topic().clone()));
+        let worth = window.is_none_or(|window| {
+            message.seqno() > window.highest
+                && window.impatient_until.is_none_or(|until| until <= Instant::now())
+        });
+        let last = window.map(|window| window.last);
+        message.parents().iter().find(|parent| worth && Some(**parent) != last).copied()
+    }
+
+    /// A message did not come before those that follow it.
+    pub(crate) fn lost(&self, author: &PeerId, topic: &Topic) {
+        if let Some(window) = self.lock().windows.peek_mut(&(*author, topic.clone())) {
+            window.impatient_until = Some(Instant::now() + IMPATIENT);
+        }
     }
 
     /// The author's last message and highest number on a topic.
@@ -224,7 +254,7 @@ mod tests {
     use crate::types::{Body, Draft};
 
     fn window(highest: u64) -> Window {
-        Window { highest, used: [0; WORDS], last: crate::cid_of(crate::DAG_CBOR, b"x") }
+        Window::new(highest, crate::cid_of(crate::DAG_CBOR, b"x"))
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Seen {
         state.settled.peek(id).is_some_and(|settled| settled.accepted)
     }
 
+    /// Whether a message had its verdict: accepted, or signed and rejected.
+    pub(super) fn settled(&self, id: &MessageId) -> bool {
+        self.lock().settled.contains(id)
+    }
+
     /// Ends the judging of an accepted message. Answers the transports of `relay` (a bit each) on which nobody waits to relay
     /// it: the node must do so itself. One that `lasts` is not forgotten with time.
     pub(super) fn accept(&self, id: MessageId, lasts: bool, relay: u64) -> u64 {

@@ -1,13 +1,14 @@
 //! Turns: one author's messages on one topic are handed out in the order in which they arrived, while validators run
-//! concurrently.
+//! concurrently. A message that another one names as its parent goes before it, though it came later.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p_identity::PeerId;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
-use crate::Topic;
+use crate::{Message, Topic};
 
 type Key = (PeerId, Topic);
 
@@ -18,12 +19,22 @@ pub(super) struct Turns(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    queues: HashMap<Key, VecDeque<Waiting>>,
+    queues: HashMap<Key, Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    places: VecDeque<Place>,
+    /// No message here has a higher number.
+    highest: u64,
+    /// Whose turn it is: nobody is put before that one, nor has a turn beside it.
+    on_turn: Option<u64>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Place {
     number: u64,
+    message: Message,
     wake: Option<oneshot::Sender<()>>,
 }
 
@@ -36,13 +47,20 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Takes the last place.
-    pub(super) fn take(self: &Arc<Self>, author: PeerId, topic: &Topic) -> Turn {
-        let key = (author, topic.clone());
+    /// Takes the last place, or the one before those that follow the message.
+    pub(super) fn take(self: &Arc<Self>, author: PeerId, message: &Message) -> Turn {
+        let key = (author, message.topic().clone());
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.queues.entry(key.clone()).or_default().push_back(Waiting { number, wake: None });
+        let queue = state.queues.entry(key.clone()).or_default();
+        let at = queue.place_of(message);
+        queue.highest = queue.highest.max(message.seqno());
+        queue.places.insert(at, Place { number, message: message.clone(), wake: None });
+        if at == 0 {
+            // Whoever was first may wait for this very message.
+            queue.wake(1);
+        }
         drop(state);
         Turn { turns: Arc::clone(self), key, number }
     }
@@ -52,22 +70,79 @@ impl Turns {
     }
 }
 
+impl Queue {
+    fn place_of(&self, message: &Message) -> usize {
+        let last = self.places.len();
+        // One that follows has a higher number: what comes in order is not compared with all that wait.
+        if message.seqno() >= self.highest {
+            return last;
+        }
+        let parent = message.id().cid();
+        self.places.iter().position(|place| place.message.parents().contains(parent)).unwrap_or(last)
+    }
+
+    /// Whether a place is the next one to go, or goes already.
+    fn is_next(&self, number: u64) -> bool {
+        match self.on_turn {
+            Some(on_turn) => on_turn == number,
+            None => self.places.front().is_none_or(|first| first.number == number),
+        }
+    }
+
+    fn wake(&mut self, at: usize) {
+        if let Some(wake) = self.places.get_mut(at).and_then(|place| place.wake.take()) {
+            // Nobody listens when that one was dropped too; its own drop goes on.
+            let _ = wake.send(());
+        }
+    }
+}
+
 impl Turn {
-    /// Waits until all that came before are gone.
+    /// Waits until all that come before are gone.
     pub(super) async fn come(&self) {
+        loop {
+            let woken = {
+                let mut state = self.turns.lock();
+                let Some(queue) = state.queues.get_mut(&self.key) else { return };
+                if queue.is_next(self.number) {
+                    queue.on_turn = Some(self.number);
+                    return;
+                }
+                let Some(woken) = self.sleep(queue) else { return };
+                woken
+            };
+            // The sender is kept until the turn comes, so an error means that the gate is gone.
+            if woken.await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Gives the turn up until another message has come before this one, or until then, and waits for it to come again.
+    pub(super) async fn step_back(&self, until: Instant) {
         let woken = {
             let mut state = self.turns.lock();
             let Some(queue) = state.queues.get_mut(&self.key) else { return };
-            if queue.front().is_none_or(|first| first.number == self.number) {
-                return;
+            queue.on_turn = None;
+            if queue.is_next(self.number) {
+                self.sleep(queue)
+            } else {
+                queue.wake(0);
+                None
             }
-            let Some(place) = queue.iter_mut().find(|place| place.number == self.number) else { return };
-            let (wake, woken) = oneshot::channel();
-            place.wake = Some(wake);
-            woken
         };
-        // The sender is kept until the turn comes, so an error means that the gate is gone.
-        let _ = woken.await;
+        if let Some(woken) = woken {
+            // Whether it was woken or the time is up: the turn is asked for again.
+            let _ = timeout_at(until, woken).await;
+        }
+        self.come().await;
+    }
+
+    fn sleep(&self, queue: &mut Queue) -> Option<oneshot::Receiver<()>> {
+        let place = queue.places.iter_mut().find(|place| place.number == self.number)?;
+        let (wake, woken) = oneshot::channel();
+        place.wake = Some(wake);
+        Some(woken)
     }
 }
 
@@ -75,32 +150,40 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.turns.lock();
         let Some(queue) = state.queues.get_mut(&self.key) else { return };
-        queue.retain(|place| place.number != self.number);
-        match queue.front_mut() {
-            Some(first) => {
-                if let Some(wake) = first.wake.take() {
-                    // Nobody listens when that one was dropped too; its own drop goes on.
-                    let _ = wake.send(());
-                }
-            }
-            None => {
-                state.queues.remove(&self.key);
-            }
+        queue.places.retain(|place| place.number != self.number);
+        if queue.on_turn == Some(self.number) {
+            queue.on_turn = None;
+        }
+        if queue.places.is_empty() {
+            state.queues.remove(&self.key);
+        } else if queue.on_turn.is_none() {
+            queue.wake(0);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use futures::FutureExt as _;
+
+    use super::*;
+    use crate::types::{Body, Draft};
+
+    fn message(key: &libp2p_identity::Keypair, seqno: u64, parents: Vec<cid::Cid>) -> Message {
+        let (network, topic) =
+            (crate::NetworkId::new("n").expect("a network"), Topic::new("t").expect("a topic"));
+        let body = Body::Inline(bytes::Bytes::new());
+        let draft = Draft { network: &network, topic: &topic, seqno, time: crate::Time(0), parents, body };
+        draft.sign(key).expect("signs")
+    }
 
     #[tokio::test]
     async fn turns_come_in_order_and_a_dropped_one_is_passed_over() {
-        let turns = Arc::new(Turns::default());
-        let author = libp2p_identity::Keypair::generate_ed25519().public().to_peer_id();
-        let topic = Topic::new("t").expect("topic");
-        let [a, b, c] = [(); 3].map(|()| turns.take(author, &topic));
+        let (turns, key) = (Arc::new(Turns::default()), libp2p_identity::Keypair::generate_ed25519());
+        let author = key.public().to_peer_id();
+        let [a, b, c] = [3, 1, 2].map(|n| turns.take(author, &message(&key, n, vec![])));
         assert!(a.come().now_or_never().is_some());
         assert!(b.come().now_or_never().is_none() && c.come().now_or_never().is_none());
         let mut waiting = Box::pin(c.come());
@@ -111,5 +194,25 @@ mod tests {
         waiting.await;
         drop(c);
         assert!(turns.lock().queues.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_is_followed_goes_first_but_not_beside_one_that_has_its_turn() {
+        let (turns, key) = (Arc::new(Turns::default()), libp2p_identity::Keypair::generate_ed25519());
+        let author = key.public().to_peer_id();
+        let first = message(&key, 1, vec![]);
+        let second = message(&key, 2, vec![*first.id().cid()]);
+        let later = turns.take(author, &second);
+        later.come().await;
+        let earlier = turns.take(author, &first);
+        assert!(earlier.come().now_or_never().is_none(), "the other has its turn");
+        let until = Instant::now() + std::time::Duration::from_secs(1);
+        let mut back = Box::pin(later.step_back(until));
+        assert!(back.as_mut().now_or_never().is_none());
+        earlier.come().await;
+        assert!(back.as_mut().now_or_never().is_none());
+        drop(earlier);
+        back.await;
+        assert!(Instant::now() < until);
     }
 }
