@@ -111,7 +111,35 @@ fn init_lonely(dir: &Path, name: &str, bootstrap: Option<&str>) -> std::path::Pa
     folder
 }
 
-/// Where there is one way only from the author to each reader: among several, a later message may take the shorter one.
+/// All know each other: each line comes to each reader over several ways, and all lines are sent at once.
+#[test]
+fn in_a_mesh_messages_reach_all_in_the_order_of_their_author() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let a = Up::start(&init(dir.path(), "a", None));
+    let b = Up::start(&init(dir.path(), "b", Some(&a.addr())));
+    let c = Up::start(&init(dir.path(), "c", Some(&b.addr())));
+    let d = Up::start(&init(dir.path(), "d", Some(&c.addr())));
+    let mut readers = [&b, &c, &d].map(|up| Lines::subscribe(up, &["t", "--count", "500"]));
+    for up in [&a, &b, &c, &d] {
+        until_peers(up, |peers| peers.len() == 3);
+    }
+    until_on_topic(&a, "t", 3);
+    until_on_topic(&b, "t", 2);
+    until_on_topic(&c, "t", 2);
+    until_on_topic(&d, "t", 2);
+
+    let lines: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+    feed(&a.dir, &["publish", "t", "-"], (lines.join("\n") + "\n").as_bytes()).ok();
+    for reader in &mut readers {
+        let heard: Vec<String> = lines
+            .iter()
+            .map(|_| reader.json()["text"].as_str().map_or_else(String::new, Into::into))
+            .collect();
+        assert_eq!(heard, lines);
+    }
+    assert_eq!(readers.map(Lines::code), [0, 0, 0]);
+}
+
 #[test]
 fn along_a_line_messages_reach_all_in_the_order_of_their_author() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -199,6 +199,18 @@ async fn numbers_may_skip_and_come_late_but_not_from_below_the_window() {
     assert_eq!(messages, ["5000", "9000", "8999", "7977"]);
 }
 
+/// What is cheap comes first: an old number is seen before its signature is looked at.
+#[tokio::test(start_paused = true)]
+async fn a_used_number_is_ignored_whoever_signed_it() {
+    let wire = Wire::new();
+    let (_node, mut subscription) = open(on(&wire)).await;
+    assert_eq!(wire.deliver(&remote(1), Envelope::by(1, 5_000, "new").encode()).await, Relay::Accept);
+    let forged = |seqno| Envelope::by(1, seqno, "forged").encode_signed(vec![7; 64]);
+    assert_eq!(wire.deliver(&remote(2), forged(1)).await, Relay::Ignore);
+    assert_eq!(wire.deliver(&remote(2), forged(5_001)).await, Relay::Reject);
+    assert_eq!(payloads(&mut subscription), ["new"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn numbers_count_for_each_author_and_topic_apart() {
     let wire = Wire::new();

@@ -1,5 +1,5 @@
-//! Everybody speaks, everybody must hear all of it. While links still come up, two messages of one author may overtake
-//! each other on their ways; so the order is no part of it.
+//! Everybody speaks, everybody must hear all of it. A message that is later than a node waits for comes out of its order,
+//! which a busy machine can do; so the order is no part of it.
 
 use std::collections::BTreeMap;
 
@@ -126,7 +126,7 @@ mod tests {
         let heard =
             |ids: &[&str]| BTreeMap::from([("a".to_string(), ids.iter().map(|id| message(id)).collect())]);
         assert_eq!(agreeing(&said, &heard(&["1", "2"])), 2);
-        assert_eq!(agreeing(&said, &heard(&["2", "1"])), 2, "another way may be shorter");
+        assert_eq!(agreeing(&said, &heard(&["2", "1"])), 2, "one may be late");
         assert_eq!(agreeing(&said, &heard(&["1", "1"])), 1, "twice is not both");
         assert_eq!(agreeing(&said, &heard(&["1", "3"])), 1);
     }

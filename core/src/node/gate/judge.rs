@@ -33,8 +33,6 @@ pub(super) struct Job {
     turn: Option<Turn>,
     place: Option<Place>,
     reach: Reach,
-    /// How long it waits for the message that it follows.
-    early_until: Instant,
     /// Its author is proven and may speak.
     proven: bool,
     /// Its payload is at hand.
@@ -42,13 +40,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn arrived(
-        message: Message,
-        arrival: Arrival,
-        rules: TopicRules,
-        turn: Option<Turn>,
-        early_until: Instant,
-    ) -> Self {
+    pub(super) fn arrived(message: Message, arrival: Arrival, rules: TopicRules, turn: Option<Turn>) -> Self {
         let whole = message.link().is_none();
         Self {
             message,
@@ -60,7 +52,6 @@ impl Job {
             turn,
             place: None,
             reach: arrival.reach,
-            early_until,
             proven: rules.raw,
             whole,
         }
@@ -77,7 +68,6 @@ impl Job {
             turn,
             place: None,
             reach,
-            early_until: Instant::now(),
             proven: false,
             whole: true,
         }
@@ -145,6 +135,13 @@ impl Core {
     fn check_author(&self, job: &Job) -> Option<Verdict> {
         let message = &job.message;
         let author = message.author()?;
+        // Before the signature: a replay is older than the list of seen ids, and would cost the most otherwise.
+        if job.path != Path::CatchUp
+            && job.rules.numbers
+            && matches!(self.gate.numbers.check(author, message), Number::Used)
+        {
+            return Some(Verdict::Ignore("its number was used before".into()));
+        }
         if job.path != Path::Own {
             let signed =
                 self.gate.keys.of(author).is_some_and(|key| message.signature_holds(&self.network, &key));
@@ -163,10 +160,7 @@ impl Core {
         if live && message.time().abs_diff(self.clock.now()) > self.limits.clock_skew {
             return Some(Verdict::Ignore("its clock is too far off".into()));
         }
-        match self.gate.numbers.check(author, message) {
-            Number::Used if job.rules.numbers => Some(Verdict::Ignore("its number was used before".into())),
-            _ => None,
-        }
+        None
     }
 
     async fn ask_validators(&self, job: &Job) -> Verdict {
@@ -285,13 +279,14 @@ impl Core {
     }
 
     /// Lets the message that this one follows go first, if it comes in time: where there are several ways, a later
-    /// message may have taken the shorter one. The slot is given up meanwhile.
+    /// message may have taken the shorter one. The slot is given up meanwhile. The time counts from its turn: what is held
+    /// up by those before it holds up its parent too.
     async fn let_parent_first(&self, job: &mut Job, turn: &Turn) {
-        while job.path == Path::Live
-            && job.rules.numbers
-            && Instant::now() < job.early_until
-            && self.misses_parent(&job.message)
-        {
+        if job.path != Path::Live || !job.rules.numbers {
+            return;
+        }
+        let until = Instant::now() + self.limits.reorder;
+        while self.misses_parent(&job.message) && Instant::now() < until {
             if job.place.is_none() {
                 job.place = self.gate.room.enter(&job.message, &self.limits);
                 if job.place.is_none() {
@@ -301,7 +296,7 @@ impl Core {
                 self.counters.count(job.scope(), "early");
             }
             job.ticket = None;
-            turn.step_back(job.early_until).await;
+            turn.step_back(until).await;
         }
     }
 

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
 
 use self::authors::AuthorKeys;
 use self::judge::Job;
@@ -260,8 +259,7 @@ impl Core {
             }
         };
         let turn = message.author().map(|author| self.gate.turns.take(*author, &message));
-        let early_until = Instant::now() + self.limits.reorder;
-        self.start(Job::arrived(message, arrival, rules, turn, early_until), tell);
+        self.start(Job::arrived(message, arrival, rules, turn), tell);
         Entered::Judged(id, answer)
     }
 
