@@ -111,14 +111,23 @@ fn init_lonely(dir: &Path, name: &str, bootstrap: Option<&str>) -> std::path::Pa
     folder
 }
 
+/// A node whose messages wait for those they follow even where the machine is busy with something else.
+fn init_patient(dir: &Path, name: &str, bootstrap: Option<&str>) -> std::path::PathBuf {
+    let folder = init(dir, name, bootstrap);
+    let file = folder.join("carrick.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    fs::write(&file, text + "\n[node.limits]\nreorder = 10\n").expect("written");
+    folder
+}
+
 /// All know each other: each line comes to each reader over several ways, and all lines are sent at once.
 #[test]
 fn in_a_mesh_messages_reach_all_in_the_order_of_their_author() {
     let dir = tempfile::tempdir().expect("a folder");
-    let a = Up::start(&init(dir.path(), "a", None));
-    let b = Up::start(&init(dir.path(), "b", Some(&a.addr())));
-    let c = Up::start(&init(dir.path(), "c", Some(&b.addr())));
-    let d = Up::start(&init(dir.path(), "d", Some(&c.addr())));
+    let a = Up::start(&init_patient(dir.path(), "a", None));
+    let b = Up::start(&init_patient(dir.path(), "b", Some(&a.addr())));
+    let c = Up::start(&init_patient(dir.path(), "c", Some(&b.addr())));
+    let d = Up::start(&init_patient(dir.path(), "d", Some(&c.addr())));
     let mut readers = [&b, &c, &d].map(|up| Lines::subscribe(up, &["t", "--count", "500"]));
     for up in [&a, &b, &c, &d] {
         until_peers(up, |peers| peers.len() == 3);
