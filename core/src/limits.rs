@@ -103,7 +103,7 @@ pub struct Limits {
     /// How long a message is kept while nobody is there. Default 30 s.
     #[serde(with = "seconds")]
     pub outbox_time: Duration,
-    /// Peers whose signed records are kept. Default 1,024.
+    /// Peers whose own records are kept, and as many again that others told of. Default 1,024.
     pub known_peers: usize,
 }
 

@@ -142,9 +142,10 @@ impl Core {
         record
     }
 
-    pub(crate) fn learn(&self, record: PeerRecord) -> bool {
+    pub(crate) fn learn(&self, from: &Remote, record: PeerRecord) -> bool {
         let peer = *record.peer();
-        let news = peer != self.me && self.admits(&peer) && self.book.learn(record);
+        let connected = |peer: &PeerId| self.links.connected(&Remote::Peer(*peer));
+        let news = peer != self.me && self.admits(&peer) && self.book.learn(from, record, connected);
         if news {
             self.unsaved.notify_one();
             self.events.tell(&Event::Learnt { peer });

@@ -260,11 +260,12 @@ impl Host {
         self.core.record()
     }
 
-    /// A record of another peer. The newest of each admitted peer is kept, within a bound.
+    /// A record of another peer, and whose link it came over. The newest of each admitted peer is kept: its own from itself
+    /// within one bound, what others passed on within another, both [`Limits::known_peers`].
     ///
-    /// Answers whether it was news.
-    pub fn learn(&self, record: PeerRecord) -> bool {
-        self.core.learn(record)
+    /// Answers whether it was news and is kept: then it is worth passing on.
+    pub fn learn(&self, from: &Remote, record: PeerRecord) -> bool {
+        self.core.learn(from, record)
     }
 
     /// Where a peer listens, as any transport learnt it.
@@ -272,7 +273,8 @@ impl Host {
         self.core.book.addresses(peer)
     }
 
-    /// Records of other peers, the most recently learnt first, at most `limit`: to pass on.
+    /// Records of other peers, at most `limit`, to pass on: of those that gave us their own first, then what others passed
+    /// on; of either the most recent first.
     pub fn records(&self, limit: usize) -> Vec<PeerRecord> {
         self.core.book.records(limit)
     }

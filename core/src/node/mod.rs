@@ -13,6 +13,7 @@ mod events;
 mod feed;
 mod fetch;
 mod gate;
+mod hearsay;
 mod host;
 pub mod identity;
 mod lock;

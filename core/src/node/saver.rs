@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use super::book;
 use super::core::Core;
 use super::gate::NUMBERS_PREFIX;
-use crate::{PeerRecord, Result};
+use crate::{PeerRecord, Remote, Result};
 
 /// Least time between two writes, so that a busy node does not flush for every message.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -27,7 +27,7 @@ impl Core {
         while let Some(entry) = peers.next().await {
             match PeerRecord::decode(entry?.1, &self.network) {
                 Ok(record) => {
-                    self.book.learn(record);
+                    self.book.learn(&Remote::Peer(*record.peer()), record, |_| false);
                 }
                 Err(error) => tracing::debug!(%error, "a saved peer record is damaged"),
             }

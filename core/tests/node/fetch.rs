@@ -287,7 +287,7 @@ async fn hinted_peers_whose_addresses_are_known_are_dialled_when_nobody_has_it()
         vec![],
     )
     .expect("signs");
-    wire.host().learn(record);
+    wire.host().learn(&remote(7), record);
     let cid = carrick_core::cid_of(DAG_CBOR, b"x");
     node.block(&cid, vec![peer(7), peer(8)]).await.expect_err("nobody has it");
     let dialled: Vec<_> =

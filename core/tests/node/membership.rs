@@ -9,7 +9,8 @@ use carrick_core::{
 };
 
 use crate::support::{
-    Envelope, Judge, Wire, event, key, on, on_wires, open, payloads, peer, raw, remote, settle, topic, within,
+    Envelope, Judge, Wire, event, key, limits, on, on_wires, open, payloads, peer, raw, remote, settle,
+    topic, within,
 };
 
 /// Members connect; writers publish.
@@ -116,10 +117,26 @@ async fn records_of_strangers_are_not_kept() {
     let wire = Wire::new();
     let _node = on(&wire).membership(Club::new(&[1], &[])).open().await.expect("opens");
     let host = wire.host();
-    assert!(host.learn(record(&key(1), 1)));
-    assert!(!host.learn(record(&key(1), 1)), "no news");
-    assert!(!host.learn(record(&key(2), 1)));
+    assert!(host.learn(&remote(3), record(&key(1), 1)));
+    assert!(!host.learn(&remote(3), record(&key(1), 1)), "no news");
+    assert!(!host.learn(&remote(3), record(&key(2), 1)));
     assert_eq!((host.addresses(&peer(1)).len(), host.addresses(&peer(2)).len()), (1, 0));
+}
+
+/// Where anybody is admitted a key costs nothing: one neighbour can make up any number of peers.
+#[tokio::test(start_paused = true)]
+async fn made_up_peers_do_not_push_honest_ones_out_of_the_book() {
+    let wire = Wire::new();
+    let _node = on(&wire).limits(limits(|l| l.known_peers = 8)).open().await.expect("opens");
+    let host = wire.host();
+    assert!(host.learn(&remote(1), record(&key(1), 1)), "it came itself");
+    assert!(host.learn(&remote(1), record(&key(2), 1)), "an honest neighbour told of it");
+    for n in 10..200 {
+        host.learn(&remote(3), record(&key(n), 1));
+    }
+    assert_eq!((host.addresses(&peer(1)).len(), host.addresses(&peer(2)).len()), (1, 1));
+    let records = host.records(99);
+    assert_eq!((records.len(), records[0].peer()), (9, &peer(1)));
 }
 
 fn record(key: &Keypair, seq: u64) -> PeerRecord {

@@ -1,11 +1,12 @@
 //! What a node remembers when it comes back, after a clean end and after a crash.
 
-use carrick_core::{Event, Relay, TopicRules};
+use carrick_core::{Event, PeerRecord, Relay, TopicRules};
 use futures::StreamExt as _;
 use ipld_core::ipld::Ipld;
 
 use crate::support::{
-    Envelope, Hands, NOW, Shared, Wire, event, on, open, payloads, ready, remote, settle, topic,
+    Envelope, Hands, NOW, Shared, Wire, event, key, network, on, open, payloads, peer, ready, remote, settle,
+    topic,
 };
 
 #[tokio::test(start_paused = true)]
@@ -149,6 +150,24 @@ async fn after_a_restart_a_message_follows_the_last_one_before() {
     }
     assert_eq!(payloads(&mut subscription), ["before", "after"], "and no gap between them");
     assert_eq!(node.counter("gap"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_the_node_met_it_knows_after_a_restart_and_hearsay_it_forgets() {
+    let store = Shared::default();
+    let wire = Wire::new();
+    let node = on(&wire).store(store.arc()).open().await.expect("opens");
+    for n in [1, 2] {
+        let addr = "/memory/7".parse().expect("an address");
+        let record = PeerRecord::sign(&key(n), &network(), 1, vec![addr], vec![]).expect("signs");
+        assert!(wire.host().learn(&remote(1), record));
+    }
+    node.close().await.expect("closes");
+
+    let wire = Wire::new();
+    let _node = on(&wire).store(store.arc()).open().await.expect("opens");
+    let known = [1, 2].map(|n| wire.host().addresses(&peer(n)).len());
+    assert_eq!(known, [1, 0]);
 }
 
 /// The window of an author is the baseline for what comes after the restart.

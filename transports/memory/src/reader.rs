@@ -28,7 +28,7 @@ async fn read(network: &MemoryNetwork, link: &Reading) {
     loop {
         link.queue.ready().await;
         while let Some(record) = link.queue.pop_record() {
-            if link.host.learn(record.clone()) {
+            if link.host.learn(&from, record.clone()) {
                 network.state().spread(link.at, &record, &link.from);
             }
         }

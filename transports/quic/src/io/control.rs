@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use carrick_core::PeerRecord;
+use carrick_core::{PeerRecord, Remote};
 use quinn::SendStream;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep};
@@ -80,7 +80,8 @@ impl Shared {
     fn take_record(&self, link: &Link, body: Bytes) -> Result<(), Fault> {
         let record = PeerRecord::decode(body, self.host.network())
             .map_err(|_| Broken::Body(Kind::Record, "no record of a peer"))?;
-        if *record.peer() != self.host.me() && self.host.learn(record.clone()) {
+        let from = Remote::Peer(link.peer);
+        if *record.peer() != self.host.me() && self.host.learn(&from, record.clone()) {
             self.pass_record(&record, Some(link));
             self.changed.notify_waiters();
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carrick_core::{PeerId, PeerRecord, Topic};
+use carrick_core::{PeerId, PeerRecord, Remote, Topic};
 use quinn::{Connection, SendStream};
 use tokio::time::timeout;
 
@@ -126,7 +126,7 @@ impl Shared {
         if record.peer() != peer {
             return Err(Reason::Malformed);
         }
-        self.host.learn(record);
+        self.host.learn(&Remote::Peer(*peer), record);
         Ok(())
     }
 

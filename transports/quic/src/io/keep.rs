@@ -253,9 +253,9 @@ mod tests {
         for n in 1..=8_u8 {
             let key = carrick_core::Keypair::generate_ed25519();
             let addr = format!("/ip4/192.0.2.{n}/udp/4600/quic-v1").parse().expect("an address");
-            assert!(a.shared.host.learn(
-                PeerRecord::sign(&key, a.shared.host.network(), 1, vec![addr], vec![]).expect("signs")
-            ));
+            let record = PeerRecord::sign(&key, a.shared.host.network(), 1, vec![addr], vec![]);
+            let from = Remote::Peer(key.public().to_peer_id());
+            assert!(a.shared.host.learn(&from, record.expect("signs")));
         }
         let mut plan = Plan::new(&[]);
         assert_eq!(plan.due(&a.shared).len(), 3);
