@@ -19,6 +19,9 @@ pub const MAX_PARENTS: usize = 64;
 pub const MAX_ROOTS: usize = 64;
 /// Largest signed [`PeerRecord`](crate::PeerRecord), in bytes.
 pub const MAX_RECORD_BYTES: usize = 2 * 1024;
+/// Largest number that peers sign: `seqno` and `time` of a message, `seq` of a record. 2^63 − 1, because some readers of
+/// dag-cbor know no unsigned numbers of 64 bits.
+pub const MAX_NUMBER: u64 = i64::MAX as u64;
 /// Longest topic name, in bytes.
 pub const MAX_TOPIC_BYTES: usize = 256;
 /// Longest network id, in bytes.

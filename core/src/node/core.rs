@@ -21,6 +21,7 @@ use super::router::Router;
 use super::serve::Serving;
 use super::subscriptions::Subscriptions;
 use super::tasks::Tasks;
+use crate::limits::MAX_NUMBER;
 use crate::{
     Clock, Lane, Limits, Membership, Message, NetworkId, Outgoing, Path, PeerRecord, Remote, Store, Topic,
     TopicRules, Validator,
@@ -135,8 +136,11 @@ impl Core {
             return record.clone();
         }
         let addrs = listening.addrs.values().flatten().cloned().collect();
-        listening.seq = self.clock.now().as_millis().max(listening.seq.saturating_add(1));
-        #[expect(clippy::expect_used, reason = "an ed25519 key in memory always signs")]
+        listening.seq = self.clock.now().as_millis().max(listening.seq.saturating_add(1)).min(MAX_NUMBER);
+        #[expect(
+            clippy::expect_used,
+            reason = "an ed25519 key in memory always signs, and the number is in range"
+        )]
         let record = PeerRecord::sign(&self.key, &self.network, listening.seq, addrs, vec![]).expect("signs");
         listening.record = Some(record.clone());
         record

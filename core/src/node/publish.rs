@@ -134,7 +134,7 @@ impl Router {
             None => first_line(core, topic).await?,
         };
         if now.next >= now.reserved {
-            now.reserved = now.next + RESERVED;
+            now.reserved = now.next.saturating_add(RESERVED);
             let value = Bytes::copy_from_slice(&now.reserved.to_be_bytes());
             core.store.set_meta(&[(format!("{PREFIX}{topic}"), Some(value))]).await?;
         }

@@ -19,7 +19,7 @@ use serde_bytes::Bytes as Raw;
 
 use super::block::{Block, CidPolicy, RAW, SHA2_256, cid_of};
 use super::{NetworkId, Time, Topic};
-use crate::limits::MAX_PARENTS;
+use crate::limits::{MAX_NUMBER, MAX_PARENTS};
 use crate::{Error, ErrorKind, Result};
 
 /// The multicodec of dag-cbor, in which envelopes are encoded.
@@ -172,6 +172,10 @@ impl Wire<'_> {
 impl Draft<'_> {
     /// Signs and encodes.
     pub(crate) fn sign(mut self, key: &Keypair) -> Result<Message> {
+        check_numbers(self.seqno, self.time.as_millis()).map_err(|why| {
+            Error::new(ErrorKind::Config, "sign", why)
+                .mend("set the clock of this machine; a topic whose numbers are used up needs another key")
+        })?;
         self.parents.sort_unstable_by_key(Cid::to_bytes);
         self.parents.dedup();
         let author = key.public().to_peer_id();
@@ -237,6 +241,7 @@ impl Message {
             if wire.network != network.as_str() {
                 return Err("of another network".into());
             }
+            check_numbers(wire.seqno, wire.time)?;
             check_parents(&wire.parents)?;
             let payload = match (wire.payload, &wire.link) {
                 (Some(payload), None) if payload.len() <= payload_limit => encoded.slice_ref(payload),
@@ -394,6 +399,13 @@ fn unread(encoded: &[u8], error: &impl fmt::Display) -> Unreadable {
         Ok(Version { v }) if v > VERSION => Unreadable::Newer(v),
         _ => format!("malformed: {error}").into(),
     }
+}
+
+fn check_numbers(seqno: u64, time: u64) -> Result<(), Malformed> {
+    if seqno.max(time) > MAX_NUMBER {
+        return Err(format!("number {seqno}, time {time}; at most {MAX_NUMBER} is allowed").into());
+    }
+    Ok(())
 }
 
 fn check_parents(parents: &[Cid]) -> Result<(), Malformed> {

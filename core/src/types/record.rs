@@ -5,7 +5,7 @@ use libp2p_identity::{Keypair, PeerId, PublicKey};
 use multiaddr::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::MAX_RECORD_BYTES;
+use crate::limits::{MAX_NUMBER, MAX_RECORD_BYTES};
 use crate::{Error, ErrorKind, NetworkId, Result};
 
 const DOMAIN: &[u8] = b"carrick/peer-record/1:";
@@ -15,7 +15,8 @@ const MAX_ALIASES: usize = 16;
 /// Where a peer can be found on every transport it runs, and its foreign names, signed by it.
 ///
 /// At most 2 KiB encoded, 32 addresses, 16 aliases. One can only be made by signing or by checking a signature, so a
-/// record in hand is genuine; whether it is still true is another matter. Of two records the higher `seq` holds.
+/// record in hand is genuine; whether it is still true is another matter. Of two records the higher `seq` holds; it is at
+/// most 2^63 − 1.
 /// Encoded as a canonical dag-cbor map `{seq, sig, peer, addrs, aliases}`; `sig` covers `carrick/peer-record/1:`,
 /// the network, `:` and the map without it, so that a record of one network is worth nothing in another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl PeerRecord {
     /// Signs a record of one's own. Addresses and aliases beyond the limits are left out, the last first.
     ///
     /// # Errors
-    /// `Unexpected` when the key cannot sign.
+    /// `Config` when `seq` is above 2^63 − 1; `Unexpected` when the key cannot sign.
     pub fn sign(
         key: &Keypair,
         network: &NetworkId,
@@ -68,6 +69,12 @@ impl PeerRecord {
         mut addrs: Vec<Multiaddr>,
         mut aliases: Vec<(String, String)>,
     ) -> Result<Self> {
+        if seq > MAX_NUMBER {
+            let detail = format!("seq is {seq}; at most {MAX_NUMBER} is allowed");
+            return Err(
+                Error::new(ErrorKind::Config, "peer record", detail).mend("set the clock of this machine")
+            );
+        }
         addrs.truncate(MAX_ADDRS);
         aliases.truncate(MAX_ALIASES);
         loop {
@@ -107,6 +114,9 @@ impl PeerRecord {
             .map_err(|source| refused("malformed").from_source(source))?;
         if wire.encode()? != encoded {
             return Err(refused("not in canonical form"));
+        }
+        if wire.seq > MAX_NUMBER {
+            return Err(refused("its number is above 2^63 - 1"));
         }
         if wire.addrs.len() > MAX_ADDRS || wire.aliases.len() > MAX_ALIASES {
             return Err(refused("too many addresses or aliases"));

@@ -52,7 +52,7 @@ def text(link):
     return "b" + base64.b32encode(link).decode().lower().rstrip("=")
 
 
-def vector(name, seed, topic, seqno, time, parents=(), payload=None, linked=None, network="golden-1", published=False):
+def vector(name, seed, topic, seqno, time, parents=(), payload=None, linked=None, network="golden-1", published=False, refused=None):
     key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     # A peer id: the identity multihash of the protobuf {1: ed25519, 2: key}.
@@ -70,6 +70,8 @@ def vector(name, seed, topic, seqno, time, parents=(), payload=None, linked=None
     return {
         "name": name,
         "published": published,
+        # Why a reader refuses it, although its author signed it.
+        "refused": refused,
         "seed": (bytes([seed]) * 32).hex(),
         "author": author.hex(),
         "network": network,
@@ -108,7 +110,10 @@ def main():
         vector("64 parents", 8, "ledger/a", 2, now, ancestors, b"entry"),
         vector("topic beyond ASCII", 9, "Räume/élan 1", 3, now, payload=bytes(range(256))),
         vector("smallest numbers", 9, "t", 0, 0, payload=b"x", network="g"),
-        vector("largest numbers", 9, "t", 2**64 - 1, 2**64 - 1, payload=b"x"),
+        vector("largest numbers", 9, "t", 2**63 - 1, 2**63 - 1, payload=b"x"),
+        vector("number too large", 9, "t", 2**63, now, payload=b"x", refused="seqno above 2^63 - 1"),
+        vector("time too large", 9, "t", 1, 2**63, payload=b"x", refused="time above 2^63 - 1"),
+        vector("both too large", 9, "t", 2**64 - 1, 2**64 - 1, payload=b"x", refused="seqno and time above 2^63 - 1"),
     ]
     print(json.dumps(vectors, indent=1, ensure_ascii=False))
 

@@ -43,7 +43,7 @@ def quic_addr(ip, port):
     return code + ip.packed + b"\x91\x02" + port.to_bytes(2, "big") + b"\xcd\x03"
 
 
-def vector(name, seed, seq, addrs=(), aliases=(), network="sensors-2026"):
+def vector(name, seed, seq, addrs=(), aliases=(), network="sensors-2026", refused=None):
     key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     peer = bytes([0, 36, 8, 1, 18, 32]) + public
@@ -52,6 +52,8 @@ def vector(name, seed, seq, addrs=(), aliases=(), network="sensors-2026"):
     signature = key.sign(signed)
     return {
         "name": name,
+        # Why a reader refuses it, although its peer signed it.
+        "refused": refused,
         "seed": (bytes([seed]) * 32).hex(),
         "network": network,
         "seq": seq,
@@ -72,7 +74,8 @@ def main():
         vector("nowhere", 7, now + 1, network="a.b_c-9"),
         vector("both families and an alias", 8, now, [("192.0.2.1", 65535), ("2001:db8::7", 1)], [("kubo", "12D3KooWélan")]),
         vector("32 addresses, 16 aliases", 8, 0, many, [("k", str(n)) for n in range(16)]),
-        vector("largest number", 9, 2**64 - 1),
+        vector("largest number", 9, 2**63 - 1),
+        vector("number too large", 9, 2**63, refused="seq above 2^63 - 1"),
     ]
     print(json.dumps(vectors, indent=1, ensure_ascii=False))
 
