@@ -175,7 +175,8 @@ impl Slot {
     }
 }
 
-/// A block on its way to a peer. Holds its share of serving memory until it is dropped: keep it until the bytes left.
+/// A block on its way to a peer. Holds its share of serving memory until it is dropped: keep it until the bytes left, or
+/// hand [its bytes](Served::into_bytes) to a wire that keeps them itself.
 #[derive(Debug)]
 pub struct Served {
     pub(super) bytes: Bytes,
@@ -185,6 +186,18 @@ pub struct Served {
 impl Served {
     /// What to send.
     pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The bytes, which hold the share until the last copy of them is dropped: for a wire that keeps them until the far
+    /// end has them.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Served {
+    fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }

@@ -79,3 +79,62 @@ async fn those_that_say_they_have_a_block_are_named() {
     assert!(soon(asker.shared.find_providers(block.cid(), 0)).await.expect("asks").is_empty());
     drop(foe);
 }
+
+/// A foe that asks for a block and then neither reads nor acknowledges anything: its thread stands still from
+/// the first bytes of the answer until the test ends.
+fn frozen(
+    good: PeerAddr,
+    network: String,
+    ask: Bytes,
+) -> (oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let (asked, wait) = oneshot::channel();
+    let (thaw, frozen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let foe = Foe::dialling(&network, &good).await;
+            let _control = foe.enter(&[]).await;
+            let mut answer = self::ask(&foe, &ask).await;
+            soon(answer.read_exact(&mut [0])).await.expect("an answer");
+            asked.send(()).expect("the test waits");
+            // Blocks the runtime on purpose, and with it the foe's half of QUIC.
+            let _ = frozen.recv();
+        });
+    });
+    (wait, thaw)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_and_not_acknowledged_counts_as_served_until_it_is_given_up() {
+    let mut few = limits();
+    few.block_bytes = 1 << 20;
+    few.serving_bytes = 4 << 20;
+    let good = Good::with("foe-frozen", few.clone()).await;
+    // Within all windows: QUIC takes the whole answer at once.
+    let block = Block::new(RAW, vec![1; few.block_bytes]);
+    good.node.put_blocks(std::slice::from_ref(&block)).await.expect("stores");
+    let frame = AskBlock { cid: *block.cid(), max_bytes: u32::MAX, priority: 0 }.encode();
+    let network = good.node.network().as_str();
+    let foes: Vec<_> = (0..4).map(|_| frozen(good.addr(), network.to_owned(), frame.clone())).collect();
+    let mut thaw = Vec::new();
+    for (asked, foe) in foes {
+        soon(asked).await.expect("served");
+        thaw.push(foe);
+    }
+    // All serving memory is taken, so a neighbour is served once a foe was given up, and not before.
+    let neighbour = Good::with("foe-frozen", few).await;
+    neighbour.connect(&good).await;
+    let came = soon(async {
+        loop {
+            if let Ok(came) = neighbour.node.block(block.cid(), vec![]).await {
+                return came;
+            }
+        }
+    })
+    .await;
+    assert_eq!(came.size(), block.size());
+    assert!(good.node.counter("serve_stalled") > 0, "it was served beyond the promise");
+    while good.node.counter("serve_stalled") < 4 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -81,7 +81,7 @@ async fn a_peer_that_was_started_again_replaces_its_former_life() {
     let foe = Foe::against(&good).await;
     let _control = foe.enter(&[topic()]).await;
     // The same key, another session, while the old connection still stands.
-    let again = foe.lender.shared.attempt(Some(good.node.peer_id()), good.socket());
+    let again = foe.lender.shared.attempt(Some(good.node.peer_id()), socket(&good.addr()));
     let again = Foe { connection: soon(again).await.expect("TLS stands"), lender: foe.lender };
     let hello = Hello { session: 8, ..again.honest(&[]) };
     let (_control, head, _) = again.greet(hello.encode()).await;

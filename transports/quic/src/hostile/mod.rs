@@ -84,13 +84,6 @@ impl Good {
         PeerAddr::new(self.node.peer_id(), self.shared.sockets.listen_addrs())
     }
 
-    fn socket(&self) -> SocketAddr {
-        match target(&self.addr().addrs[0]) {
-            Some(Target::Socket(addr)) => addr,
-            other => panic!("no socket: {other:?}"),
-        }
-    }
-
     pub(crate) async fn connect(&self, other: &Good) {
         soon(self.node.connect(&other.addr())).await.expect("connects");
     }
@@ -98,6 +91,13 @@ impl Good {
     async fn linked(&self) -> Vec<PeerId> {
         let peers = self.node.peers().await.expect("peers");
         peers.iter().filter_map(|peer| peer.remote.peer().copied()).collect()
+    }
+}
+
+fn socket(peer: &PeerAddr) -> SocketAddr {
+    match target(&peer.addrs[0]) {
+        Some(Target::Socket(addr)) => addr,
+        other => panic!("no socket: {other:?}"),
     }
 }
 
@@ -117,8 +117,12 @@ struct Control {
 impl Foe {
     /// A foe of the same network.
     async fn against(good: &Good) -> Self {
-        let lender = Good::new(good.node.network().as_str()).await;
-        let dial = lender.shared.attempt(Some(good.node.peer_id()), good.socket());
+        Self::dialling(good.node.network().as_str(), &good.addr()).await
+    }
+
+    async fn dialling(network: &str, good: &PeerAddr) -> Self {
+        let lender = Good::new(network).await;
+        let dial = lender.shared.attempt(good.peer, socket(good));
         let connection = soon(dial).await.expect("TLS stands");
         Self { lender, connection }
     }
