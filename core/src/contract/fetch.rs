@@ -22,7 +22,7 @@ pub trait Fetch: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when everybody asked has it not, `NoPeers` when there was nobody to ask, `Timeout`, `TooLarge` for a block
-    /// above the limit, `Unreachable`, `Closed`.
+    /// above its limit or that of all blocks, `Unreachable`, `Closed`.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request on the wire and frees both ends.
@@ -78,6 +78,8 @@ pub struct Want {
     pub avoid: Vec<Remote>,
     /// How long the whole search may take.
     pub timeout: Duration,
+    /// How large it may be; a larger one need not come. Default no bound but that of all blocks.
+    pub limit_bytes: usize,
     /// Higher goes first where requests compete. Default 0.
     pub priority: i8,
 }
@@ -85,7 +87,7 @@ pub struct Want {
 impl Want {
     /// A block, without hints.
     pub fn new(cid: Cid, timeout: Duration) -> Self {
-        Self { cid, hints: vec![], avoid: vec![], timeout, priority: 0 }
+        Self { cid, hints: vec![], avoid: vec![], timeout, limit_bytes: usize::MAX, priority: 0 }
     }
 }
 

@@ -28,10 +28,13 @@ const MAX_LIARS: usize = 8;
 /// Hinted peers dialled for one block.
 const MAX_DIALS: usize = 3;
 
+/// A block and how large it may be. Whoever asks for a message does not wait for a block that could be larger.
+type Wanted = (Cid, usize);
+
 /// The blocks being fetched.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    flying: Mutex<HashMap<Cid, Weak<Flight>>>,
+    flying: Mutex<HashMap<Wanted, Weak<Flight>>>,
     room: Semaphore,
 }
 
@@ -48,23 +51,23 @@ impl Flights {
     }
 
     /// The flight there is, or a new one and what it needs to begin.
-    fn join(&self, cid: &Cid) -> (Arc<Flight>, Option<Begin>) {
+    fn join(&self, wanted: Wanted) -> (Arc<Flight>, Option<Begin>) {
         let mut flying = lock(&self.flying);
-        if let Some(flight) = flying.get(cid).and_then(Weak::upgrade) {
+        if let Some(flight) = flying.get(&wanted).and_then(Weak::upgrade) {
             return (flight, None);
         }
         let (tell, answer) = watch::channel(None);
         let end = CancellationToken::new();
         let flight = Arc::new(Flight { answer, _ends_it: end.clone().drop_guard() });
-        flying.insert(*cid, Arc::downgrade(&flight));
+        flying.insert(wanted, Arc::downgrade(&flight));
         (flight, Some((tell, end)))
     }
 
     /// Forgets a flight that ended, unless a new one took its place.
-    fn forget(&self, cid: &Cid, ended: &Weak<Flight>) {
+    fn forget(&self, wanted: &Wanted, ended: &Weak<Flight>) {
         let mut flying = lock(&self.flying);
-        if flying.get(cid).is_some_and(|flight| flight.ptr_eq(ended)) {
-            flying.remove(cid);
+        if flying.get(wanted).is_some_and(|flight| flight.ptr_eq(ended)) {
+            flying.remove(wanted);
         }
     }
 }
@@ -81,7 +84,8 @@ impl Router {
         hints: Vec<PeerId>,
         deadline: Duration,
     ) -> Result<Landed> {
-        let (block, from) = self.fetch_unstored(cid, hints, deadline).await?;
+        let limit = self.core.limits.block_bytes;
+        let (block, from) = self.fetch_unstored(cid, hints, deadline, limit).await?;
         // Of many who waited for one flight only the first finds it missing.
         if !self.core.store.has(cid).await? {
             self.put_blocks(std::slice::from_ref(&block)).await?;
@@ -89,15 +93,17 @@ impl Router {
         Ok((block, from))
     }
 
-    /// As [`block`](Self::block), but what was fetched is not stored.
+    /// As [`block`](Self::block), but what was fetched is not stored, and it has at most `limit` bytes.
     pub(crate) async fn fetch_unstored(
         self: &Arc<Self>,
         cid: &Cid,
         hints: Vec<PeerId>,
         deadline: Duration,
+        limit: usize,
     ) -> Result<Landed> {
         CidPolicy::check(cid)?;
         match self.core.store.get(cid).await {
+            Ok(Some(block)) if block.size() > limit => return Err(too_large(block.size(), limit)),
             Ok(Some(block)) => return Ok((block, None)),
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Integrity => {
@@ -107,7 +113,7 @@ impl Router {
             }
             Err(error) => return Err(error),
         }
-        let landed = tokio::time::timeout(deadline, self.join_flight(cid, hints)).await;
+        let landed = tokio::time::timeout(deadline, self.join_flight((*cid, limit), hints)).await;
         landed.unwrap_or_else(|_| {
             let detail = format!("{cid} did not come within {} s", deadline.as_secs_f64());
             Err(Error::new(ErrorKind::Timeout, "fetch", detail))
@@ -115,17 +121,17 @@ impl Router {
     }
 
     /// Waits for the flight there is, or begins one. It goes on while anybody waits.
-    async fn join_flight(self: &Arc<Self>, cid: &Cid, hints: Vec<PeerId>) -> Result<Landed> {
-        let (flight, begin) = self.flights.join(cid);
+    async fn join_flight(self: &Arc<Self>, wanted: Wanted, hints: Vec<PeerId>) -> Result<Landed> {
+        let (flight, begin) = self.flights.join(wanted);
         if let Some((tell, end)) = begin {
-            let (router, cid, this) = (Arc::clone(self), *cid, Arc::downgrade(&flight));
+            let (router, this) = (Arc::clone(self), Arc::downgrade(&flight));
             self.core.tasks.spawn(async move {
                 let landed = tokio::select! {
                     biased;
-                    landed = router.search(&cid, hints) => Some(landed),
+                    landed = router.search(wanted, hints) => Some(landed),
                     () = end.cancelled() => None,
                 };
-                router.flights.forget(&cid, &this);
+                router.flights.forget(&wanted, &this);
                 tell.send_replace(landed);
             });
         }
@@ -134,11 +140,11 @@ impl Router {
         landed.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "fetch", "the node closed")))
     }
 
-    async fn search(&self, cid: &Cid, hints: Vec<PeerId>) -> Result<Landed> {
+    async fn search(&self, (cid, limit): Wanted, hints: Vec<PeerId>) -> Result<Landed> {
         let _room = self.flights.room.acquire().await;
         let deadline = Instant::now() + self.core.limits.fetch_deadline;
-        let mut want = Want::new(*cid, self.core.limits.fetch_deadline);
-        want.hints = hints;
+        let mut want = Want::new(cid, self.core.limits.fetch_deadline);
+        (want.hints, want.limit_bytes) = (hints, limit);
         let mut failures = Failures::default();
         for again in [false, true] {
             if again && !self.dial_hints(&want.hints).await {
@@ -151,11 +157,11 @@ impl Router {
             }
         }
         self.core.counters.count(NODE, "fetch_failed");
-        Err(failures.summary(cid))
+        Err(failures.summary(&cid))
     }
 
-    /// Asks one transport until it delivers, has nobody left to ask, or lied too often. A block that a validator refuses ends
-    /// the search: from anybody else it would be the same.
+    /// Asks one transport until it delivers, has nobody left to ask, or lied too often. A block that a validator refuses, or
+    /// that is larger than wanted, ends the search: from anybody else it would be the same.
     async fn search_on(
         &self,
         mounted: &Mounted,
@@ -187,6 +193,9 @@ impl Router {
             };
             let from = fetched.from.clone();
             match self.check(mounted, fetched).await {
+                Ok(block) if block.size() > want.limit_bytes => {
+                    return Some(Err(too_large(block.size(), want.limit_bytes)));
+                }
                 Ok(block) => return Some(Ok((block, from))),
                 Err(error) if error.kind() == ErrorKind::Rejected => return Some(Err(error)),
                 Err(error) => failures.0.push(error),
@@ -201,9 +210,8 @@ impl Router {
         let from = fetched.from;
         if fetched.claim.size() > self.core.limits.block_bytes {
             self.blame(mounted, from.as_ref(), Misdeed::Spam);
-            let detail =
-                format!("{} bytes; the limit is {}", fetched.claim.size(), self.core.limits.block_bytes);
-            return Err(Error::new(ErrorKind::TooLarge, "fetch", detail).on(mounted.mount.name.to_string()));
+            let error = too_large(fetched.claim.size(), self.core.limits.block_bytes);
+            return Err(error.on(mounted.mount.name.to_string()));
         }
         let block = fetched.claim.check().inspect_err(|error| {
             if error.kind() == ErrorKind::Integrity {
@@ -270,6 +278,10 @@ impl Router {
         }
         more
     }
+}
+
+fn too_large(size: usize, limit: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, "fetch", format!("{size} bytes; the limit is {limit}"))
 }
 
 impl Failures {

@@ -328,6 +328,25 @@ async fn a_linked_payload_above_the_block_limit_is_not_taken() {
     assert_eq!(wire.deliver(&remote(2), message.encode()).await, Relay::Ignore);
 }
 
+/// Else a message could make each node that hears it fetch so many blocks for nothing.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_needed_is_fetched_no_larger_than_a_message_can_be() {
+    let Ledger { wire, node, mut subscription, .. } = ledger(Limits::default()).await;
+    let most = node.limits().envelope_bytes();
+    let large = Block::new(DAG_CBOR, vec![0; most + 1]);
+    wire.serves(remote(5), [&large]);
+    let message = Envelope::by(1, 1, "after a large one").after([*large.cid()]);
+    assert_eq!(wire.deliver(&remote(2), message.encode()).await, Relay::Ignore);
+    let asked = wire.calls().into_iter().find_map(|call| match call {
+        Call::Block(want) => Some(want.limit_bytes),
+        _ => None,
+    });
+    assert_eq!(asked, Some(most));
+    assert_eq!((node.counter("defer_out_of_reach"), node.counter("oversized")), (1, 0));
+    assert!(payloads(&mut subscription).is_empty());
+    assert_eq!(node.block(large.cid(), vec![]).await.expect("as a block it may be so large"), large);
+}
+
 /// Nobody fetches for an author who is not proven or may not speak.
 #[tokio::test(start_paused = true)]
 async fn a_forged_link_fetches_nothing() {

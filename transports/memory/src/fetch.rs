@@ -44,7 +44,7 @@ pub(crate) async fn block(asker: &Asker<'_>, want: &Want) -> Result<Fetched> {
     let asking = async {
         let mut failed = not_found("block", &want.cid);
         for provider in asker.providers("block", &want.hints, &want.avoid)? {
-            match provider.block(asker, &want.cid).await {
+            match provider.block(asker, want).await {
                 Ok(Some(bytes)) => return Ok(provider.fetched(Claim::new(want.cid, bytes))),
                 Ok(None) => {}
                 Err(error) => failed = error,
@@ -127,11 +127,11 @@ impl Provider {
         Fetched { claim, from: Some(Remote::Peer(self.peer)) }
     }
 
-    async fn block(&self, asker: &Asker<'_>, cid: &Cid) -> Result<Option<Bytes>> {
+    async fn block(&self, asker: &Asker<'_>, want: &Want) -> Result<Option<Bytes>> {
         let me = asker.me();
         let asking = async {
             let _stream = self.streams.acquire().await.ok()?;
-            Some(self.host.block(&me, cid).await)
+            Some(self.host.block(&me, &want.cid).await)
         };
         let served = tokio::select! {
             biased;
@@ -142,7 +142,8 @@ impl Provider {
         let Some(served) = served.map_err(|error| not_served("block", &self.peer, &error))? else {
             return Ok(None);
         };
-        check_size("block", served.bytes().len(), asker.host.limits().block_bytes)?;
+        let limit = want.limit_bytes.min(asker.host.limits().block_bytes);
+        check_size("block", served.bytes().len(), limit)?;
         Ok(Some(Bytes::copy_from_slice(served.bytes())))
     }
 

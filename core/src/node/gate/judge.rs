@@ -230,8 +230,8 @@ impl Core {
                     return Ok(());
                 }
                 // One that is stored passes the gate too: it may be there since `accepted` failed or a crash.
-                let (block, from) =
-                    router.fetch_unstored(cid, hints, left).await.map_err(|_| unreachable())?;
+                let fetched = router.fetch_unstored(cid, hints, left, self.limits.envelope_bytes()).await;
+                let (block, from) = fetched.map_err(|_| unreachable())?;
                 match self.admit(topic, block.into_bytes(), from, Some(reach)).await {
                     Verdict::Accept => Ok(()),
                     _ => Err("a message it follows was refused".into()),

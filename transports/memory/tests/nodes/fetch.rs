@@ -169,3 +169,16 @@ async fn a_block_above_the_askers_limit_is_refused() {
     large.node.put_blocks(std::slice::from_ref(&block)).await.expect("puts");
     assert_eq!(kind(fetch(&small).block(&Want::new(*block.cid(), WAIT)).await), ErrorKind::TooLarge);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_block_larger_than_wanted_does_not_come() {
+    let wire = MemoryNetwork::new(1);
+    let nodes = line(&wire, 2).await;
+    let block = Block::new(RAW, vec![7; 1_001]);
+    nodes[0].node.put_blocks(std::slice::from_ref(&block)).await.expect("puts");
+    let mut want = Want::new(*block.cid(), WAIT);
+    want.limit_bytes = 1_000;
+    assert_eq!(kind(fetch(&nodes[1]).block(&want).await), ErrorKind::TooLarge);
+    want.limit_bytes = 1_001;
+    fetch(&nodes[1]).block(&want).await.expect("it is not larger");
+}

@@ -151,7 +151,8 @@ impl Shared {
 
     /// Asks one provider for a block.
     async fn ask_block(&self, link: &Link, want: &Want, idle: Duration) -> Result<Bytes, Miss> {
-        let max_bytes = u32::try_from(self.host.limits().block_bytes).unwrap_or(u32::MAX);
+        let limit = want.limit_bytes.min(self.host.limits().block_bytes);
+        let max_bytes = u32::try_from(limit).unwrap_or(u32::MAX);
         let ask = AskBlock { cid: want.cid, max_bytes, priority: want.priority };
         let mut reader =
             self.request(link, ask.encode(), idle).await.map_err(|fault| self.miss(link, fault))?;
@@ -161,7 +162,7 @@ impl Shared {
             Kind::Absent => Err(Miss::Absent),
             Kind::Limit => Err(Miss::TooLarge),
             Kind::Busy => Err(Miss::Lost),
-            _ => self.read_asked(link, &mut reader, head.length, &want.cid).await,
+            _ => self.read_asked(link, &mut reader, head.length, &want.cid, limit).await,
         }
     }
 
@@ -172,8 +173,9 @@ impl Shared {
         reader: &mut Reader,
         length: usize,
         asked: &Cid,
+        limit: usize,
     ) -> Result<Bytes, Miss> {
-        let (cid, bytes) = self.read_block(link, reader, length).await?;
+        let (cid, bytes) = self.read_block(link, reader, length, limit).await?;
         if cid == *asked {
             return Ok(bytes);
         }
@@ -187,13 +189,14 @@ impl Shared {
         link: &Link,
         reader: &mut Reader,
         length: usize,
+        limit: usize,
     ) -> Result<(Cid, Bytes), Miss> {
         let block = async {
             let short = Broken::Body(Kind::Block, "too short");
             let cid_bytes = usize::from(reader.body(length.min(1)).await?.first().copied().ok_or(short)?);
             let bytes = length.checked_sub(1 + cid_bytes).ok_or(short)?;
             let cid = wire::read_cid(Kind::Block, &reader.body(cid_bytes).await?)?;
-            if bytes > self.host.limits().block_bytes {
+            if bytes > limit {
                 return Err(Broken::Body(Kind::Block, "a block above the limit").into());
             }
             Ok((cid, reader.body(bytes).await?))

@@ -171,7 +171,8 @@ impl Walk {
         // Room first: while the caller is slow, the block stays at the provider.
         let share = u32::try_from(length).unwrap_or(u32::MAX);
         let share = room.clone().acquire_many_owned(share).await.map_err(|_| End::Done)?;
-        let (cid, bytes) = self.shared.read_block(link, reader, length).await.map_err(End::Next)?;
+        let limit = self.shared.host.limits().block_bytes;
+        let (cid, bytes) = self.shared.read_block(link, reader, length, limit).await.map_err(End::Next)?;
         if self.passed.contains(&cid) {
             *again += 1;
             // A provider sends each block once; whoever sends more than all of them again only wastes our
