@@ -1,6 +1,6 @@
 //! One score for each remote, over all transports: misdeeds weigh, time heals, below a threshold it is out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,16 @@ const MAX_SCORES: usize = 8_192;
 const REFUSED: f64 = 10.0;
 
 /// The scores of all remotes that ever did wrong. An unknown one has 0, the best there is.
-#[derive(Debug, Default)]
-pub(crate) struct Reputation(Mutex<BTreeMap<Remote, Score>>);
+#[derive(Debug)]
+pub(crate) struct Reputation(Mutex<Scores>);
+
+#[derive(Debug)]
+struct Scores {
+    began: Instant,
+    of: BTreeMap<Remote, Score>,
+    /// Each with its [`rank`](Score::rank), the best first.
+    ranked: BTreeSet<(i64, Remote)>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Score {
@@ -41,6 +49,34 @@ impl Score {
     fn banned(&self) -> bool {
         self.banned_until.is_some_and(|until| Instant::now() < until)
     }
+
+    /// Where it stands among the others, the best lowest: in millionths of a half-life after which nothing is left to heal.
+    /// Time heals all alike, so the order stays as it is. A ban ranks as if the score that leads to it began to heal at its end.
+    fn rank(&self, began: Instant) -> i64 {
+        let heals = |value: f64, at: Instant| (-value).log2() + (at - began).div_duration_f64(HALF_LIFE);
+        let ban = self.banned_until.map_or(f64::NEG_INFINITY, |until| heals(OUT, until));
+        (heals(self.value, self.at).max(ban) * 1e6) as i64
+    }
+}
+
+impl Scores {
+    /// Sets a score; at the bound the best of the others goes.
+    fn set(&mut self, remote: &Remote, score: Score) {
+        self.remove(remote);
+        if self.of.len() >= MAX_SCORES
+            && let Some((_, best)) = self.ranked.pop_first()
+        {
+            self.of.remove(&best);
+        }
+        self.ranked.insert((score.rank(self.began), remote.clone()));
+        self.of.insert(remote.clone(), score);
+    }
+
+    fn remove(&mut self, remote: &Remote) {
+        if let Some(score) = self.of.remove(remote) {
+            self.ranked.remove(&(score.rank(self.began), remote.clone()));
+        }
+    }
 }
 
 impl Misdeed {
@@ -51,6 +87,13 @@ impl Misdeed {
             Self::BrokenPromise => 2.0,
             Self::Stalled => 1.0,
         }
+    }
+}
+
+impl Default for Reputation {
+    fn default() -> Self {
+        let (of, ranked) = (BTreeMap::new(), BTreeSet::new());
+        Self(Mutex::new(Scores { began: Instant::now(), of, ranked }))
     }
 }
 
@@ -67,25 +110,23 @@ impl Reputation {
 
     fn lower(&self, remote: &Remote, by: f64) -> bool {
         let mut scores = self.lock();
-        if scores.len() >= MAX_SCORES && !scores.contains_key(remote) {
-            forget_the_best(&mut scores);
-        }
         let now = Instant::now();
         let fresh = Score { value: 0.0, at: now, banned_until: None };
-        let score = scores.entry(remote.clone()).or_insert(fresh);
-        let was_banned = score.banned();
-        *score = Score { value: score.now() - by, at: now, ..*score };
-        if score.value <= OUT && !was_banned {
+        let before = scores.of.get(remote).copied().unwrap_or(fresh);
+        let mut score = Score { value: before.now() - by, at: now, ..before };
+        let bans = score.value <= OUT && !before.banned();
+        if bans {
             score.banned_until = Some(now + BAN);
         }
-        score.banned() && !was_banned
+        scores.set(remote, score);
+        bans
     }
 
     /// Bans a remote outright.
     pub(crate) fn ban(&self, remote: &Remote) {
         let now = Instant::now();
         let score = Score { value: OUT, at: now, banned_until: Some(now + BAN) };
-        self.lock().insert(remote.clone(), score);
+        self.lock().set(remote, score);
     }
 
     /// Forgets everything about a remote.
@@ -95,29 +136,21 @@ impl Reputation {
 
     /// Whether a remote may not connect.
     pub(crate) fn banned(&self, remote: &Remote) -> bool {
-        self.lock().get(remote).is_some_and(Score::banned)
+        self.lock().of.get(remote).is_some_and(Score::banned)
     }
 
     /// Whether messages go to a remote and are taken from it.
     pub(crate) fn relays(&self, remote: &Remote) -> bool {
-        self.lock().get(remote).is_none_or(|score| !score.banned() && score.now() > QUIET)
+        self.lock().of.get(remote).is_none_or(|score| !score.banned() && score.now() > QUIET)
     }
 
     /// The score now: 0 is the best, −100 is out.
     pub(crate) fn score(&self, remote: &Remote) -> f64 {
-        self.lock().get(remote).map_or(0.0, Score::now)
+        self.lock().of.get(remote).map_or(0.0, Score::now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Remote, Score>> {
+    fn lock(&self) -> MutexGuard<'_, Scores> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn forget_the_best(scores: &mut BTreeMap<Remote, Score>) {
-    let best =
-        scores.iter().filter(|(_, score)| !score.banned()).max_by(|a, b| a.1.now().total_cmp(&b.1.now()));
-    if let Some(remote) = best.or_else(|| scores.iter().next()).map(|(remote, _)| remote.clone()) {
-        scores.remove(&remote);
     }
 }
 
@@ -145,5 +178,53 @@ mod tests {
         reputation.blame(&remote(), Misdeed::WrongBytes);
         tokio::time::advance(HALF_LIFE).await;
         assert!((reputation.score(&remote()) + 10.0).abs() < 1e-6);
+    }
+
+    fn stranger(n: usize) -> Remote {
+        Remote::Foreign(n.to_string().into())
+    }
+
+    /// Keys cost nothing, so the table fills up; who is banned and who came close stay in it.
+    #[tokio::test(start_paused = true)]
+    async fn at_the_bound_the_best_go_and_the_banned_last() {
+        let reputation = Reputation::default();
+        let (banned, close) = (Remote::Foreign("banned".into()), Remote::Foreign("close".into()));
+        reputation.ban(&banned);
+        tokio::time::advance(BAN - Duration::from_secs(1)).await;
+        for _ in 0..9 {
+            reputation.refused(&close);
+        }
+        for n in 0..MAX_SCORES + 100 {
+            reputation.blame(&stranger(n), Misdeed::Stalled);
+        }
+        assert!(reputation.banned(&banned) && reputation.score(&close) < -89.0);
+        assert_eq!(reputation.score(&stranger(0)), 0.0, "forgotten");
+        let last = stranger(MAX_SCORES + 99);
+        assert!(reputation.score(&last) < 0.0, "the newest is never the one to go");
+        let scores = reputation.lock();
+        assert_eq!((scores.of.len(), scores.ranked.len()), (MAX_SCORES, MAX_SCORES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ban_that_is_long_over_is_the_first_to_go() {
+        let reputation = Reputation::default();
+        reputation.ban(&remote());
+        tokio::time::advance(3 * BAN).await;
+        for n in 0..MAX_SCORES {
+            reputation.blame(&stranger(n), Misdeed::Stalled);
+        }
+        assert_eq!((reputation.score(&remote()), reputation.lock().of.len()), (0.0, MAX_SCORES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_score_that_is_forgiven_or_changed_leaves_no_second_place() {
+        let reputation = Reputation::default();
+        for _ in 0..12 {
+            reputation.refused(&remote());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(reputation.lock().ranked.len(), 1);
+        reputation.forgive(&remote());
+        assert!(reputation.lock().of.is_empty() && reputation.lock().ranked.is_empty());
     }
 }
