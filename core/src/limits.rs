@@ -86,7 +86,8 @@ pub struct Limits {
     /// Deadline of a fetch. Default 60 s.
     #[serde(with = "seconds")]
     pub fetch_deadline: Duration,
-    /// Longest time without a new block during a fetch. Default 10 s.
+    /// Longest time without a new block during a fetch; divided by the number of transports that fetch, the head start of
+    /// each before the next. Default 10 s.
     #[serde(with = "seconds")]
     pub fetch_idle: Duration,
     /// Blocks being fetched at once; more wait. Default 256.

@@ -1,10 +1,12 @@
 //! Fetching single blocks: one flight a block, whoever asks; liars are avoided and blamed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use cid::Cid;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use libp2p_identity::PeerId;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -69,6 +71,34 @@ impl Flights {
         if flying.get(wanted).is_some_and(|flight| flight.ptr_eq(ended)) {
             flying.remove(wanted);
         }
+    }
+}
+
+/// A block being looked for over several transports at once.
+struct Search {
+    want: Want,
+    deadline: Instant,
+    /// Who lied, on whichever transport.
+    liars: Mutex<Vec<Remote>>,
+    failures: Mutex<Failures>,
+}
+
+impl Search {
+    fn new((cid, limit): Wanted, hints: Vec<PeerId>, time: Duration) -> Self {
+        let mut want = Want::new(cid, time);
+        (want.hints, want.limit_bytes) = (hints, limit);
+        Self { want, deadline: Instant::now() + time, liars: Mutex::default(), failures: Mutex::default() }
+    }
+
+    /// What to ask for now; `None` when there is no time left, or no sense in it.
+    fn want(&self) -> Option<Want> {
+        let avoid = lock(&self.liars).clone();
+        let timeout = self.deadline.checked_duration_since(Instant::now())?;
+        (avoid.len() < MAX_LIARS).then(|| Want { avoid, timeout, ..self.want.clone() })
+    }
+
+    fn failed(&self, error: Error) {
+        lock(&self.failures).0.push(error);
     }
 }
 
@@ -140,54 +170,62 @@ impl Router {
         landed.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "fetch", "the node closed")))
     }
 
-    async fn search(&self, (cid, limit): Wanted, hints: Vec<PeerId>) -> Result<Landed> {
+    async fn search(&self, wanted: Wanted, hints: Vec<PeerId>) -> Result<Landed> {
         let _room = self.flights.room.acquire().await;
-        let deadline = Instant::now() + self.core.limits.fetch_deadline;
-        let mut want = Want::new(cid, self.core.limits.fetch_deadline);
-        (want.hints, want.limit_bytes) = (hints, limit);
-        let mut failures = Failures::default();
+        let search = Search::new(wanted, hints, self.core.limits.fetch_deadline);
         for again in [false, true] {
-            if again && !self.dial_hints(&want.hints).await {
+            if again && !self.dial_hints(&search.want.hints).await {
                 break;
             }
-            for mounted in self.fetchers() {
-                if let Some(landed) = self.search_on(mounted, &mut want, deadline, &mut failures).await {
-                    return landed;
-                }
+            if let Some(landed) = self.search_all(&search).await {
+                return landed;
             }
         }
         self.core.counters.count(NODE, "fetch_failed");
-        Err(failures.summary(&cid))
+        Err(search.failures.into_inner().unwrap_or_else(PoisonError::into_inner).summary(&wanted.0))
+    }
+
+    /// Asks the transports in the order of the route: the next one when the one before failed, or has had its part of the
+    /// idle limit; it may still be the first that delivers.
+    async fn search_all(&self, search: &Search) -> Option<Result<Landed>> {
+        let mut waiting = self.fetchers();
+        let head_start =
+            self.core.limits.fetch_idle / u32::try_from(self.fetch.len().max(1)).unwrap_or(u32::MAX);
+        let mut asked = FuturesUnordered::new();
+        loop {
+            let next = waiting.next();
+            let last = next.is_none();
+            asked.extend(next.map(|mounted| self.search_on(mounted, search)));
+            tokio::select! {
+                biased;
+                answer = asked.next() => match answer {
+                    Some(Some(landed)) => return Some(landed),
+                    Some(None) => {}
+                    None => return None,
+                },
+                () = tokio::time::sleep(head_start), if !last => {}
+            }
+        }
     }
 
     /// Asks one transport until it delivers, has nobody left to ask, or lied too often. A block that a validator refuses, or
     /// that is larger than wanted, ends the search: from anybody else it would be the same.
-    async fn search_on(
-        &self,
-        mounted: &Mounted,
-        want: &mut Want,
-        deadline: Instant,
-        failures: &mut Failures,
-    ) -> Option<Result<Landed>> {
+    async fn search_on(&self, mounted: &Mounted, search: &Search) -> Option<Result<Landed>> {
         let fetch = mounted.transport.fetch()?;
-        while want.avoid.len() < MAX_LIARS {
-            want.timeout = deadline.checked_duration_since(Instant::now())?;
-            let fetched = match tokio::time::timeout_at(deadline, fetch.block(want)).await {
+        while let Some(want) = search.want() {
+            let fetched = match tokio::time::timeout_at(search.deadline, fetch.block(&want)).await {
                 Ok(Ok(fetched)) if fetched.claim.cid() == &want.cid => fetched,
                 Ok(Ok(_)) => {
-                    failures.0.push(Error::new(ErrorKind::Integrity, "fetch", "another block came"));
+                    search.failed(Error::new(ErrorKind::Integrity, "fetch", "another block came"));
                     return None;
                 }
                 Ok(Err(error)) => {
-                    failures.0.push(error);
+                    search.failed(error);
                     return None;
                 }
                 Err(_) => {
-                    failures.0.push(Error::new(
-                        ErrorKind::Timeout,
-                        "fetch",
-                        "the transport kept no deadline",
-                    ));
+                    let detail = "the transport kept no deadline";
+                    search.failed(Error::new(ErrorKind::Timeout, "fetch", detail));
                     return None;
                 }
             };
@@ -198,9 +236,9 @@ impl Router {
                 }
                 Ok(block) => return Some(Ok((block, from))),
                 Err(error) if error.kind() == ErrorKind::Rejected => return Some(Err(error)),
-                Err(error) => failures.0.push(error),
+                Err(error) => search.failed(error),
             }
-            want.avoid.push(from?);
+            lock(&search.liars).push(from?);
         }
         None
     }

@@ -109,6 +109,37 @@ async fn transports_are_asked_in_the_order_of_the_route() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transport_that_hangs_does_not_use_up_the_time_of_the_next() {
+    let (left, middle, right) = (Wire::new(), Wire::new(), Wire::new());
+    let node = on_wires(&[("left", &left), ("middle", &middle), ("right", &right)]).open().await;
+    let node = node.expect("opens");
+    let block = raw("content");
+    left.provider(remote(1), Does::Stall);
+    left.disobey();
+    middle.provider(remote(1), Does::Stall);
+    right.serves(remote(2), [&block]);
+    let began = Instant::now();
+    assert_eq!(within(node.block(block.cid(), vec![])).await.expect("fetched"), block);
+    assert!(began.elapsed() <= node.limits().fetch_idle, "{:?}", began.elapsed());
+    settle().await;
+    for wire in [&left, &middle] {
+        assert!(wire.calls().iter().any(|call| matches!(call, Call::Cancelled(cid) if cid == block.cid())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_is_slow_may_still_be_the_first_to_deliver() {
+    let (left, right) = (Wire::new(), Wire::new());
+    let node = on_wires(&[("left", &left), ("right", &right)]).open().await.expect("opens");
+    let block = raw("content");
+    left.serves(remote(1), [&block]);
+    left.lags(node.limits().fetch_idle);
+    right.provider(remote(2), Does::Stall);
+    assert_eq!(within(node.block(block.cid(), vec![])).await.expect("fetched"), block);
+    assert_eq!((left.requests(), right.requests()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_error_says_which_stage_failed() {
     for (does, kind, words) in [
         (Some(Does::Lie), ErrorKind::Integrity, "wrong bytes"),

@@ -197,12 +197,12 @@ impl Wire {
         *lock(&self.0.receipt) = receipt;
     }
 
-    /// What happens during a publish.
-    /// Takes so long for the next message that is published, or topic that is joined.
+    /// Takes so long for the next message that is published, topic that is joined, or block that is asked for.
     pub(crate) fn lags(&self, lag: Duration) {
         *lock(&self.0.lag) = lag;
     }
 
+    /// What happens during a publish.
     pub(crate) fn on_publish(&self, act: impl Fn(&Host, &Outgoing) + Send + 'static) {
         *lock(&self.0.on_publish) = Some(Box::new(act));
     }
@@ -417,6 +417,7 @@ impl Fetch for Opened {
     async fn block(&self, want: &Want) -> Result<Fetched> {
         self.strings.note(Call::Block(want.clone()));
         let mut unanswered = Unanswered(&self.strings, Some(want.cid));
+        self.strings.wait().await;
         let answer = self.strings.answer(want).await;
         unanswered.1 = None;
         answer
