@@ -100,6 +100,9 @@ pub struct Limits {
     pub subscriber_bytes: usize,
     /// Bytes of blocks being served to all peers, a quarter of it to one at most. Default 32 MiB.
     pub serving_bytes: usize,
+    /// Blocks remembered by all DAG walks that are being served, a quarter of it by those of one peer at most. Each walk
+    /// takes 1,024 at a time. Default 1,048,576; then the answer is `Busy`.
+    pub walk_blocks: usize,
     /// Receive window of one connection. Default 2 MiB.
     pub receive_window_bytes: usize,
     /// Messages kept for a topic while nobody is there. Default 64.
@@ -142,6 +145,7 @@ impl Default for Limits {
             subscriber_messages: 1_024,
             subscriber_bytes: 16 << 20,
             serving_bytes: 32 << 20,
+            walk_blocks: 1 << 20,
             receive_window_bytes: 2 << 20,
             outbox: 64,
             outbox_time: Duration::from_secs(30),
@@ -180,6 +184,7 @@ impl Limits {
             ("subscriber_messages", self.subscriber_messages, 1, 1 << 20),
             ("subscriber_bytes", self.subscriber_bytes, self.envelope_bytes(), 1 << 30),
             ("serving_bytes", self.serving_bytes, self.block_bytes, 1 << 32),
+            ("walk_blocks", self.walk_blocks, 4_096, 1 << 26),
             ("receive_window_bytes", self.receive_window_bytes, 64 << 10, 64 << 20),
             ("outbox", self.outbox, 0, 65_536),
             ("known_peers", self.known_peers, 1, 65_536),

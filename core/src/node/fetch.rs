@@ -329,10 +329,11 @@ impl Failures {
             ErrorKind::Integrity => 0,
             ErrorKind::Rejected | ErrorKind::TooLarge => 1,
             ErrorKind::Timeout => 2,
-            ErrorKind::NotFound => 3,
-            ErrorKind::Unreachable => 4,
-            ErrorKind::NoPeers => 5,
-            _ => 6,
+            ErrorKind::Busy => 3,
+            ErrorKind::NotFound => 4,
+            ErrorKind::Unreachable => 5,
+            ErrorKind::NoPeers => 6,
+            _ => 7,
         });
         let tried: Vec<_> = self.0.iter().map(ToString::to_string).collect();
         let Some(first) = self.0.into_iter().next() else {
@@ -343,6 +344,7 @@ impl Failures {
         let stage = match first.kind() {
             ErrorKind::Integrity => "wrong bytes came",
             ErrorKind::Timeout => "stalled",
+            ErrorKind::Busy => "everybody is busy",
             ErrorKind::NotFound => "no provider",
             ErrorKind::NoPeers => "nobody to ask",
             ErrorKind::Unreachable => "no provider could be dialled",

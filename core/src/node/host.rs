@@ -313,7 +313,9 @@ impl Host {
 
     /// The walk of a DAG for a peer that asks for it: breadth first, each block once, nothing that is under `have`.
     ///
-    /// Ends with `NotFound` at a block that we have not, and with `TooLarge` at `limit_bytes`.
+    /// Ends with `NotFound` at a block that we have not, with `TooLarge` at `limit_bytes`, and with `Busy` when serving
+    /// memory stayed full or the walks remember as many blocks as they may. A block whose links cannot be read is sent
+    /// like a leaf.
     pub fn dag(&self, asker: Remote, want: WantDag) -> ServedStream {
         self.core.clone().serve_dag(asker, want)
     }

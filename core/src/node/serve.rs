@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_stream::try_stream;
 use cid::Cid;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::core::Core;
 use super::counters::NODE;
@@ -18,8 +18,8 @@ use crate::{Block, CidPolicy, Error, ErrorKind, Follow, Limits, RAW, Remote, Res
 const SHARE: usize = 1_024;
 /// So many askers it takes to fill it.
 const ASKERS: usize = 4;
-/// Blocks one walk may visit.
-const MAX_WALK: usize = 1 << 20;
+/// A walk gets room for so many more blocks at a time.
+const STEP: usize = 1_024;
 /// Blocks read to find out what an asker has. What lies beyond is sent again, which costs only bandwidth.
 const MAX_HAVE: usize = 1 << 14;
 
@@ -40,15 +40,21 @@ impl Core {
         self.store.has(cid).await
     }
 
-    /// The walk of a DAG, breadth first, each block once, nothing that is under `have`.
+    /// The walk of a DAG, breadth first, each block once, nothing that is under `have`. A block whose links cannot be
+    /// read is sent like a leaf: the asker may know what hangs under it, and asks for that.
     pub(crate) fn serve_dag(self: Arc<Self>, asker: Remote, want: WantDag) -> ServedStream {
         Box::pin(try_stream! {
             if want.roots.len() > MAX_ROOTS {
                 Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {MAX_ROOTS} roots")))?;
             }
-            let mut seen = self.all_under(&want).await?;
+            let mut seen = Seen::new(&self, &asker)?;
+            self.see_all_under(&want, &mut seen).await?;
             let mut queue: VecDeque<(Cid, u32)> = VecDeque::new();
-            queue.extend(want.roots.iter().filter(|root| seen.insert(**root)).map(|root| (*root, 0)));
+            for root in &want.roots {
+                if seen.insert(*root)? {
+                    queue.push_back((*root, 0));
+                }
+            }
             let mut sent = 0_u64;
             while let Some((cid, depth)) = queue.pop_front() {
                 let Some(served) = self.serve_block(&asker, &cid).await? else {
@@ -60,14 +66,11 @@ impl Core {
                     Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {} bytes", want.limit_bytes)))?;
                 }
                 if depth < want.depth {
-                    for link in links(&cid, &served, want.follow)? {
-                        if seen.insert(link) {
+                    for link in links(&Block::hashed(cid, served.bytes().clone()), want.follow) {
+                        if seen.insert(link)? {
                             queue.push_back((link, depth + 1));
                         }
                     }
-                }
-                if seen.len() > MAX_WALK {
-                    Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {MAX_WALK} blocks")))?;
                 }
                 yield (cid, served);
             }
@@ -75,22 +78,24 @@ impl Core {
     }
 
     /// What the asker has: everything under `have` that we have too.
-    async fn all_under(&self, want: &WantDag) -> Result<HashSet<Cid>> {
-        let mut seen: HashSet<Cid> = want.have.iter().copied().collect();
+    async fn see_all_under(&self, want: &WantDag, seen: &mut Seen) -> Result<()> {
         let mut queue: VecDeque<Cid> = want.have.iter().copied().collect();
+        for cid in &want.have {
+            seen.insert(*cid)?;
+        }
         while let Some(cid) = queue.pop_front() {
             // A leaf has nothing under it, so it need not be read.
             if cid.codec() == RAW || CidPolicy::check(&cid).is_err() {
                 continue;
             }
             let Some(block) = self.store.get(&cid).await? else { continue };
-            for link in dag::follow(&block, want.follow)? {
-                if seen.len() < MAX_HAVE && seen.insert(link) {
+            for link in links(&block, want.follow) {
+                if seen.cids.len() < MAX_HAVE && seen.insert(link)? {
                     queue.push_back(link);
                 }
             }
         }
-        Ok(seen)
+        Ok(())
     }
 
     fn serves(&self, asker: &Remote) -> bool {
@@ -103,51 +108,81 @@ impl Core {
 
     /// A share of serving memory; waits for it, but not for ever.
     pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<Share> {
-        let waiting = self.serving.take(asker, bytes);
+        let waiting = self.serving.memory.take(asker, bytes.div_ceil(SHARE));
         match tokio::time::timeout(self.limits.handshake, waiting).await {
             Ok(Ok(share)) => Ok(share),
-            _ => {
-                tracing::debug!(%asker, "serving memory is full");
-                self.counters.count(NODE, "serve_busy");
-                Err(Error::new(ErrorKind::Busy, "serve", "serving memory is full"))
-            }
+            _ => Err(self.busy(asker, "serving memory is full")),
+        }
+    }
+
+    fn busy(&self, asker: &Remote, why: &'static str) -> Error {
+        tracing::debug!(%asker, why, "busy");
+        self.counters.count(NODE, "serve_busy");
+        Error::new(ErrorKind::Busy, "serve", why)
+    }
+}
+
+/// What serving may take.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    /// For blocks on their way, in pieces of [`SHARE`] bytes.
+    memory: Budget,
+    /// For what walks remember, in blocks.
+    walks: Budget,
+}
+
+impl Serving {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let bytes = [limits.serving_bytes, (limits.serving_bytes / ASKERS).max(limits.block_bytes)];
+        let [total, of_asker] = bytes.map(|bytes| bytes.div_ceil(SHARE));
+        Self {
+            memory: Budget::new(total, of_asker),
+            walks: Budget::new(limits.walk_blocks, limits.walk_blocks / ASKERS),
         }
     }
 }
 
-/// The memory for blocks that are being served. One asker gets a part of it, so that some who read slowly or not at all
-/// leave room for the others.
+/// Something that is shared out. One asker gets a part of it, so that some who read slowly or not at all leave room for
+/// the others.
 #[derive(Debug)]
-pub(crate) struct Serving {
+struct Budget {
     total: Arc<Semaphore>,
     askers: PerRemote,
 }
 
-/// A share of it. Dropping it gives it back.
+/// A share of a budget. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Share {
     of_asker: OwnedSemaphorePermit,
     of_total: OwnedSemaphorePermit,
 }
 
-impl Serving {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let of_asker = (limits.serving_bytes / ASKERS).max(limits.block_bytes);
-        Self {
-            total: Arc::new(Semaphore::new(limits.serving_bytes.div_ceil(SHARE))),
-            askers: PerRemote::new(of_asker.div_ceil(SHARE)),
-        }
+impl Budget {
+    fn new(total: usize, of_asker: usize) -> Self {
+        Self { total: Arc::new(Semaphore::new(total)), askers: PerRemote::new(of_asker) }
     }
 
-    async fn take(&self, asker: &Remote, bytes: usize) -> Result<Share, AcquireError> {
-        let shares = u32::try_from(bytes.div_ceil(SHARE)).unwrap_or(u32::MAX);
-        let of_asker = self.askers.of(asker).acquire_many_owned(shares).await?;
-        let of_total = Arc::clone(&self.total).acquire_many_owned(shares).await?;
+    async fn take(&self, asker: &Remote, much: usize) -> Result<Share, AcquireError> {
+        let much = u32::try_from(much).unwrap_or(u32::MAX);
+        let of_asker = self.askers.of(asker).acquire_many_owned(much).await?;
+        let of_total = Arc::clone(&self.total).acquire_many_owned(much).await?;
+        Ok(Share { of_asker, of_total })
+    }
+
+    fn try_take(&self, asker: &Remote, much: usize) -> Result<Share, TryAcquireError> {
+        let much = u32::try_from(much).unwrap_or(u32::MAX);
+        let of_asker = self.askers.of(asker).try_acquire_many_owned(much)?;
+        let of_total = Arc::clone(&self.total).try_acquire_many_owned(much)?;
         Ok(Share { of_asker, of_total })
     }
 }
 
 impl Share {
+    fn merge(&mut self, other: Self) {
+        self.of_asker.merge(other.of_asker);
+        self.of_total.merge(other.of_total);
+    }
+
     /// Gives back what is not needed for so many bytes.
     fn shrink(&mut self, bytes: usize) {
         let needs = bytes.div_ceil(SHARE).max(1);
@@ -163,6 +198,40 @@ fn served(block: Block, mut whole: Share) -> Served {
     Served { bytes: block.into_bytes(), _share: whole }
 }
 
-fn links(cid: &Cid, served: &Served, follow: Follow) -> Result<Vec<Cid>> {
-    dag::follow(&Block::hashed(*cid, served.bytes().clone()), follow)
+/// The blocks that a walk came across, and its share of what all walks may remember.
+struct Seen {
+    core: Arc<Core>,
+    asker: Remote,
+    cids: HashSet<Cid>,
+    room: usize,
+    share: Share,
+}
+
+impl Seen {
+    fn new(core: &Arc<Core>, asker: &Remote) -> Result<Self> {
+        let share = room(core, asker)?;
+        Ok(Self { core: Arc::clone(core), asker: asker.clone(), cids: HashSet::new(), room: STEP, share })
+    }
+
+    /// Whether it is new.
+    fn insert(&mut self, cid: Cid) -> Result<bool> {
+        if self.cids.len() == self.room {
+            self.share.merge(room(&self.core, &self.asker)?);
+            self.room += STEP;
+        }
+        Ok(self.cids.insert(cid))
+    }
+}
+
+/// Room for one more step of a walk. Nobody waits for it: those who have it may be long.
+fn room(core: &Core, asker: &Remote) -> Result<Share> {
+    core.serving
+        .walks
+        .try_take(asker, STEP)
+        .map_err(|_| core.busy(asker, "too many blocks are remembered by the walks being served"))
+}
+
+/// The links of a block, as far as they can be read.
+fn links(block: &Block, follow: Follow) -> Vec<Cid> {
+    dag::follow(block, follow).unwrap_or_default()
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, GetOptions, Node, Progress, Received, WantDag};
+use carrick_core::{
+    Block, Bytes, Cid, DAG_CBOR, Error, ErrorKind, GetOptions, Node, Progress, Received, ServedStream,
+    WantDag,
+};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
@@ -333,4 +336,58 @@ async fn leaves_that_the_asker_has_are_not_read() {
     let sent: Vec<_> = wire.host().dag(remote(1), want).map(|step| step.map(|(cid, _)| cid)).collect().await;
     let sent: Vec<_> = sent.into_iter().collect::<Result<_, _>>().expect("serves");
     assert_eq!(sent, [*root.cid(), *b.cid()]);
+}
+
+/// How a walk went: how many blocks came, and the error it ended with.
+async fn walked(mut walk: ServedStream) -> (usize, Option<ErrorKind>) {
+    let mut blocks = 0;
+    while let Some(step) = walk.next().await {
+        match step {
+            Ok(_) => blocks += 1,
+            Err(error) => return (blocks, Some(error.kind())),
+        }
+    }
+    (blocks, None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_walks_remember_is_bounded_for_one_asker_and_for_all() {
+    let wire = Wire::new();
+    let limits = crate::support::limits(|l| l.walk_blocks = 8_192);
+    let node = on(&wire).limits(limits).open().await.expect("opens");
+    let tree = tree();
+    let wide =
+        linking("wide", &(0..2_048_u32).map(|n| *raw(n.to_be_bytes().to_vec()).cid()).collect::<Vec<_>>());
+    node.put_blocks(&[&tree[..], std::slice::from_ref(&wide)].concat()).await.expect("put");
+    let host = wire.host();
+    // A walk that was begun and is not read: it remembers the tree.
+    let begun = |peer: u8| {
+        let mut walk = host.dag(remote(peer), want(&tree[0]));
+        async move { walk.next().await.expect("not the end").map(|_| walk) }
+    };
+    let (first, second) = (begun(1).await.expect("begins"), begun(1).await.expect("begins"));
+    assert_eq!(begun(1).await.err().map(|error| error.kind()), Some(ErrorKind::Busy), "a quarter");
+    assert_eq!(node.counter("serve_busy"), 1);
+    assert_eq!(walked(host.dag(remote(2), want(&wide))).await, (0, Some(ErrorKind::Busy)), "above a quarter");
+    let mut held = vec![first, second];
+    for peer in 2..5 {
+        held.push(begun(peer).await.expect("begins"));
+        held.push(begun(peer).await.expect("begins"));
+    }
+    assert_eq!(begun(5).await.err().map(|error| error.kind()), Some(ErrorKind::Busy), "all of it");
+    drop(held);
+    assert_eq!(walked(host.dag(remote(1), want(&tree[0]))).await, (tree.len(), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_whose_links_cannot_be_read_is_served_like_a_leaf() {
+    let wire = Wire::new();
+    let node = node(&wire).await;
+    let (unknown, malformed) = (Block::new(0x0129, r#"{"dag": "json"}"#), Block::new(DAG_CBOR, "no cbor"));
+    let root = linking("root", &[*unknown.cid(), *malformed.cid()]);
+    node.put_blocks(&[root.clone(), unknown.clone(), malformed.clone()]).await.expect("put");
+    assert_eq!(walked(wire.host().dag(remote(1), want(&root))).await, (3, None));
+    let mut having = want(&root);
+    having.have = vec![*unknown.cid(), *malformed.cid()];
+    assert_eq!(walked(wire.host().dag(remote(1), having)).await, (1, None));
 }
