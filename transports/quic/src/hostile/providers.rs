@@ -229,3 +229,17 @@ async fn a_dag_that_nobody_has_whole_ends_in_not_found() {
     let error = soon(coming.next()).await.expect("not the end").expect_err("the leaf does not");
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_provider_is_left_for_the_next_and_not_said_to_be_gone() {
+    let stage = stage("foe-busy").await;
+    assert_eq!(stage.fetch(&wire::frame(Kind::Busy, &[]), true).await, stage.block);
+    let (_, mut coming, mut send) = dag(&stage).await;
+    // Nobody else is left.
+    stage.neighbour.node.close().await.expect("closes");
+    send.write_all(&wire::frame(Kind::Busy, &[])).await.expect("writes");
+    let error = soon(coming.next()).await.expect("not the end").expect_err("nothing came");
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert!(error.to_string().contains("are busy"), "{error}");
+    assert_eq!(stage.good.linked().await, [*stage.foe.remote().peer().expect("a peer")]);
+}

@@ -30,6 +30,7 @@ const STRANGERS: usize = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     absent: bool,
+    busy: bool,
     lost: bool,
     stalled: bool,
     too_large: bool,
@@ -42,7 +43,9 @@ pub(super) enum Miss {
     Absent,
     /// It says that it is above the limit.
     TooLarge,
-    /// It cannot serve now, or went away.
+    /// It cannot serve now.
+    Busy,
+    /// It went away.
     Lost,
     /// It took too long.
     Stalled,
@@ -53,6 +56,7 @@ impl Tally {
         match miss {
             Miss::Absent => self.absent = true,
             Miss::TooLarge => self.too_large = true,
+            Miss::Busy => self.busy = true,
             Miss::Lost => self.lost = true,
             Miss::Stalled => self.stalled = true,
         }
@@ -66,6 +70,7 @@ impl Tally {
                 (ErrorKind::TooLarge, format!("{what} is above the limit of {limit} bytes"))
             }
             Self { stalled: true, .. } => (ErrorKind::Timeout, format!("the providers of {what} stalled")),
+            Self { busy: true, .. } => (ErrorKind::Busy, format!("the providers of {what} are busy")),
             Self { lost: true, .. } => (ErrorKind::Unreachable, format!("the providers of {what} went away")),
             Self { absent: true, .. } => (ErrorKind::NotFound, format!("nobody asked has {what}")),
             _ => (ErrorKind::NoPeers, format!("there is nobody to ask for {what}")),
@@ -161,7 +166,7 @@ impl Shared {
         match head.kind {
             Kind::Absent => Err(Miss::Absent),
             Kind::Limit => Err(Miss::TooLarge),
-            Kind::Busy => Err(Miss::Lost),
+            Kind::Busy => Err(Miss::Busy),
             _ => self.read_asked(link, &mut reader, head.length, &want.cid, limit).await,
         }
     }

@@ -140,7 +140,7 @@ impl Walk {
                 // Believed only where the next block can be the one too many.
                 Kind::Limit if self.left < self.shared.host.limits().block_bytes as u64 => return End::Limit,
                 Kind::Limit => return End::Next(Miss::Lost),
-                Kind::Busy => return End::Next(Miss::Lost),
+                Kind::Busy => return End::Next(Miss::Busy),
                 _ => {}
             }
             if let Err(end) = self.pass_on(link, &mut reader, head.length, &mut again, to, room).await {
