@@ -181,8 +181,9 @@ fn refuse(message: String, hint: &str) -> Fault {
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Fault {
-    refuse(
-        format!("{} cannot be written: {error}", path.display()),
-        "choose a folder that this user may write to",
-    )
+    let message = format!("{} cannot be written: {error}", path.display());
+    if error.kind() == io::ErrorKind::StorageFull {
+        return Fault::new(ErrorKind::Full, "init", message).mend("make room on the disk");
+    }
+    refuse(message, "choose a folder that this user may write to")
 }

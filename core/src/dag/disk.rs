@@ -19,14 +19,19 @@ pub struct Progress<'a> {
 
 /// Translates an error of the file system; the path is named.
 pub(super) fn disk_error(operation: &'static str, path: &Path, source: io::Error) -> Error {
-    let kind = match source.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Unauthorized,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
-        _ => ErrorKind::Unexpected,
+    let (kind, mend) = match source.kind() {
+        io::ErrorKind::NotFound => {
+            (ErrorKind::NotFound, "look at the name; it counts from the current folder")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::Unauthorized, "run as a user who has the right, or choose another place")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::Full, "make room on the disk, or choose another place")
+        }
+        _ => (ErrorKind::Unexpected, "look after the disk"),
     };
-    let detail = format!("{}: {}", path.display(), source.kind());
-    Error::new(kind, operation, detail).from_source(source)
+    Error::new(kind, operation, format!("{}: {source}", path.display())).mend(mend).from_source(source)
 }
 
 /// Translates an error of a stream of bytes that has no path.

@@ -11,6 +11,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// The name of the key file inside the data folder.
 pub const FILE: &str = "identity.key";
+const ANOTHER_FOLDER: &str = "choose another [node] data_dir, or give this user the right to write there";
 
 /// Where a data folder keeps its key.
 pub fn path(data_dir: &Path) -> PathBuf {
@@ -46,7 +47,7 @@ pub fn load(data_dir: &Path) -> Result<Keypair> {
 /// The file appears whole or not at all, and an existing one is never replaced.
 ///
 /// # Errors
-/// `Config` when there is a key already or the folder cannot be written.
+/// `Config` when there is a key already or the folder cannot be written, `Full` when the disk has no room.
 pub fn create(data_dir: &Path) -> Result<Keypair> {
     let file = path(data_dir);
     make_private_dir(data_dir)?;
@@ -56,7 +57,10 @@ pub fn create(data_dir: &Path) -> Result<Keypair> {
         .map_err(|source| wrong("the new key cannot be written down").from_source(source))?;
     write_new(data_dir, &file, &bytes).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => wrong(format!("{} is there already", file.display())),
-        _ => wrong(format!("{} cannot be written: {source}", file.display())).from_source(source),
+        _ => {
+            let detail = format!("{} cannot be written: {source}", file.display());
+            unwritable("identity", detail, source, ANOTHER_FOLDER)
+        }
     })?;
     Ok(key)
 }
@@ -85,10 +89,25 @@ fn is_fresh(data_dir: &Path) -> bool {
 pub(super) fn make_private_dir(dir: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| {
-        wrong(format!("the folder {} cannot be made: {source}", dir.display()))
-            .mend("choose another [node] data_dir, or give this user the right to write there")
-            .from_source(source)
+        let detail = format!("the folder {} cannot be made: {source}", dir.display());
+        unwritable("identity", detail, source, ANOTHER_FOLDER)
     })
+}
+
+/// A folder that cannot be written is the configuration's fault, unless its disk is full.
+pub(super) fn unwritable(
+    operation: &'static str,
+    detail: String,
+    source: io::Error,
+    mend: &'static str,
+) -> Error {
+    let (kind, mend) = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::Full, "make room on the disk")
+        }
+        _ => (ErrorKind::Config, mend),
+    };
+    Error::new(kind, operation, detail).mend(mend).from_source(source)
 }
 
 fn parse(bytes: &[u8]) -> Option<Keypair> {

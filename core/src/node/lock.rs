@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use super::identity::make_private_dir;
+use super::identity::{make_private_dir, unwritable};
 use crate::{Error, ErrorKind, Result};
 
 /// The name of the lock file inside the data folder.
@@ -20,14 +20,15 @@ impl DataDirLock {
     /// Takes a data folder, which is created when it is missing, and writes the process id into its lock file.
     ///
     /// # Errors
-    /// `Config` when another process holds it, named by its id, or when the folder cannot be written.
+    /// `Config` when another process holds it, named by its id, or when the folder cannot be written; `Full` when the
+    /// disk has no room.
     pub fn take(data_dir: &Path) -> Result<Self> {
         make_private_dir(data_dir)?;
         let path = data_dir.join(FILE);
         let failed = |source: std::io::Error| {
-            wrong(format!("{} cannot be locked: {source}", path.display()))
-                .mend("run as the user who owns the data folder, on a file system with locks")
-                .from_source(source)
+            let detail = format!("{} cannot be locked: {source}", path.display());
+            let mend = "run as the user who owns the data folder, on a file system with locks";
+            unwritable("data folder", detail, source, mend)
         };
         let mut file = OpenOptions::new()
             .read(true)

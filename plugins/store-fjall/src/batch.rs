@@ -11,8 +11,8 @@ use crate::database::{Database, Space, USAGE_KEY};
 use crate::error::failed;
 use crate::keys;
 
-/// What pins and metadata leave of the disk; only deleting may go below, because it makes room.
-const FLOOR_BYTES: u64 = 8 << 20;
+/// What pins and metadata leave of the disk; only deleting may go below, because it makes room. A disk with less is full.
+pub(crate) const FLOOR_BYTES: u64 = 8 << 20;
 
 /// One write of a caller.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ pub(crate) struct Committed {
 pub(crate) struct Batch<'a> {
     db: &'a Database,
     room: &'a Room,
+    disk: &'a Path,
     /// Free bytes of the disk, less what this batch takes.
     free: u64,
     usage: Usage,
@@ -77,8 +78,8 @@ pub(crate) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// An empty batch on top of what the database holds.
-    pub(crate) fn new(db: &'a Database, room: &'a Room, usage: Usage, disk: &Path) -> Self {
-        Self { db, room, free: free_bytes(disk), usage, changes: BTreeMap::new() }
+    pub(crate) fn new(db: &'a Database, room: &'a Room, usage: Usage, disk: &'a Path) -> Self {
+        Self { db, room, disk, free: free_bytes(disk), usage, changes: BTreeMap::new() }
     }
 
     /// Adds a write, whole or, on an error, not at all. Answers whether there was something to delete.
@@ -188,19 +189,22 @@ impl<'a> Batch<'a> {
                 full("put", detail).mend("raise `max_bytes` of the store, or delete what is not needed")
             );
         }
-        let left =
-            self.free.checked_sub(bytes.saturating_mul(2)).filter(|left| *left >= self.room.reserve_bytes);
-        self.free = left.ok_or_else(|| self.disk_full("put", self.room.reserve_bytes))?;
+        let needed = bytes.saturating_mul(2);
+        let left = self.free.checked_sub(needed).filter(|left| *left >= self.room.reserve_bytes);
+        self.free = left.ok_or_else(|| self.disk_full("put", needed, self.room.reserve_bytes))?;
         Ok(())
     }
 
     fn claim_floor(&self, operation: &'static str) -> Result<()> {
         let floor = FLOOR_BYTES.min(self.room.reserve_bytes);
-        if self.free < floor { Err(self.disk_full(operation, floor)) } else { Ok(()) }
+        if self.free < floor { Err(self.disk_full(operation, 0, floor)) } else { Ok(()) }
     }
 
-    fn disk_full(&self, operation: &'static str, keep: u64) -> Error {
-        let detail = format!("the disk has {} bytes free, of which {keep} are kept back", self.free);
+    fn disk_full(&self, operation: &'static str, needed: u64, keep: u64) -> Error {
+        let (disk, free) = (self.disk.display(), self.free);
+        let needed = if needed == 0 { String::new() } else { format!("; this write may take {needed}") };
+        let detail =
+            format!("the disk of {disk} has {free} bytes free, of which {keep} are kept back{needed}");
         full(operation, detail).mend("make room on the disk, or lower `reserve_bytes` of the store")
     }
 }
@@ -211,6 +215,6 @@ fn full(operation: &'static str, detail: String) -> Error {
 
 /// What an ordinary user may still write to the disk under `path`. Where the system does not tell, the disk is taken to
 /// be empty: then a full one shows itself by a failed write.
-fn free_bytes(path: &Path) -> u64 {
+pub(crate) fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

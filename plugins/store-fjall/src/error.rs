@@ -13,7 +13,9 @@ pub(crate) const RESTORE: &str = "put a copy of the store's folder back; or move
 /// Turns a failure of the database into an error of `operation`; shared, because many callers may share one flush.
 pub(crate) fn failed(operation: &'static str, source: impl Into<Arc<fjall::Error>>) -> Error {
     let source = source.into();
-    Error::new(kind(&source), operation, detail(&source)).from_source(source)
+    let error = Error::new(kind(&source), operation, detail(&source));
+    // This one says no more than the detail.
+    if matches!(*source, fjall::Error::Poisoned) { error } else { error.from_source(source) }
 }
 
 /// The answer to everything after [`close`](carrick_core::Store::close).

@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{RwLock, Semaphore};
 
 use crate::FjallConfig;
-use crate::batch::{Room, Write};
+use crate::batch::{Room, Write, free_bytes};
 use crate::database::{Database, Space};
 use crate::error::{closed, failed};
 use crate::keys;
@@ -54,6 +54,11 @@ impl FjallStore {
 
     fn open_blocking(folder: PathBuf, room: Room) -> Result<Self> {
         let db = Database::open(&folder)?;
+        let free = free_bytes(&folder);
+        if free < room.reserve_bytes {
+            let (folder, reserve_bytes) = (folder.display(), room.reserve_bytes);
+            tracing::warn!(%folder, free, reserve_bytes, "the disk is nearly full: the store takes no new blocks");
+        }
         let writer = Writer::start(db.clone(), room, folder.clone())?;
         let readers = Arc::new(Semaphore::new(READERS));
         Ok(Self { folder, readers, db: Arc::new(RwLock::new(Some(db))), writer })

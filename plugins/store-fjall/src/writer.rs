@@ -3,7 +3,7 @@
 //! So concurrent writers share a flush, which is what a write to disk costs, and nothing blocks the async runtime. The
 //! queue is bounded in count and in bytes; who finds it full waits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use carrick_core::{Error, ErrorKind, Result, Usage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::batch::{Batch, Committed, Room, Write};
+use crate::batch::{Batch, Committed, FLOOR_BYTES, Room, Write, free_bytes};
 use crate::database::Database;
 use crate::error::{closed, failed};
 
@@ -141,7 +141,7 @@ struct Thread {
     disk: PathBuf,
     usage: Usage,
     /// Set by the first failed write. After it the database cannot tell what is on disk, so it only reads.
-    broken: Option<Arc<fjall::Error>>,
+    broken: Option<Broken>,
     shared: Arc<Shared>,
 }
 
@@ -180,8 +180,9 @@ impl Thread {
                 waiting.into_iter().for_each(|(waiter, changed)| reply(waiter.answer, Ok(changed)));
             }
             Err(cause) => {
+                let broken = self.broken.insert(Broken::new(cause, &self.disk));
+                let cause = broken.error("write");
                 tracing::error!(%cause, "the store failed to write and only reads until it is opened again");
-                let broken = self.broken.insert(Arc::new(cause));
                 refuse(waiting.into_iter().map(|(waiter, _)| waiter), broken);
             }
         }
@@ -194,11 +195,37 @@ impl Thread {
     }
 }
 
+/// The failed write that stopped the store.
+struct Broken {
+    cause: Arc<fjall::Error>,
+    /// The disk, if it was full. The database's own threads fail, too, and do not say why.
+    full: Option<PathBuf>,
+}
+
+impl Broken {
+    fn new(cause: fjall::Error, disk: &Path) -> Self {
+        let full = free_bytes(disk) < FLOOR_BYTES;
+        Self { cause: Arc::new(cause), full: full.then(|| disk.to_path_buf()) }
+    }
+
+    fn error(&self, operation: &'static str) -> Error {
+        let error = failed(operation, self.cause.clone());
+        let Some(disk) = &self.full else {
+            return error.mend(
+                "the store only reads now: make room if the disk was full, look after it otherwise, then start the \
+                 node again",
+            );
+        };
+        let detail = format!("the disk of {} is full: {}", disk.display(), error.detail());
+        Error::new(ErrorKind::Full, operation, detail)
+            .mend("the store only reads now: make room on the disk, then start the node again")
+    }
+}
+
 /// Answers everybody with the failed write that stopped the store.
-fn refuse(waiting: impl Iterator<Item = Waiter>, cause: &Arc<fjall::Error>) {
+fn refuse(waiting: impl Iterator<Item = Waiter>, broken: &Broken) {
     for Waiter { operation, answer, .. } in waiting {
-        let mend = "the store only reads now: make room if the disk is full, look after it otherwise, then start again";
-        reply(answer, Err(failed(operation, cause.clone()).mend(mend)));
+        reply(answer, Err(broken.error(operation)));
     }
 }
 
