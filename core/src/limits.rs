@@ -208,7 +208,7 @@ impl Limits {
             ("outbox_time", self.outbox_time),
         ];
         for (name, found) in times {
-            if found.is_zero() || found > Duration::from_secs(3_600) {
+            if !(Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(&found) {
                 return Err(out_of_range(name, found.as_secs_f64(), 0.001, 3_600.0));
             }
         }
@@ -216,15 +216,20 @@ impl Limits {
     }
 }
 
-fn out_of_range<T: std::fmt::Display>(name: &str, found: T, low: T, high: T) -> Error {
-    Error::new(ErrorKind::Config, "limits", format!("{name} is {found}; allowed is {low} to {high}"))
+fn out_of_range<T: std::fmt::Display + PartialOrd>(name: &str, found: T, low: T, high: T) -> Error {
+    let detail = format!("{name} is {found}; allowed is {low} to {high}");
+    let nearest = if found < low { low } else { high };
+    Error::new(ErrorKind::Config, "limits", detail)
+        .mend(format!("the nearest that is allowed: {name} = {nearest}"))
 }
 
 /// Durations as seconds, whole or with a fraction, as configuration writes them.
 pub(crate) mod seconds {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::{Error, ErrorKind, config::refuse};
 
     pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_f64(value.as_secs_f64())
@@ -233,7 +238,10 @@ pub(crate) mod seconds {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let seconds = f64::deserialize(from)?;
         Duration::try_from_secs_f64(seconds)
-            .map_err(|_| D::Error::custom(format!("{seconds} is not a number of seconds")))
+            .map_err(|_| {
+                Error::new(ErrorKind::Config, "limits", format!("{seconds} is not a number of seconds"))
+            })
+            .map_err(|error| refuse(&error.mend("write seconds, whole or with a fraction: 5, 0.5")))
     }
 }
 
@@ -252,5 +260,6 @@ mod tests {
         let error = limits.check().expect_err("one byte is too small");
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.detail().starts_with("block_bytes is 1; allowed is"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.ends_with("block_bytes = 65536")), "{error:?}");
     }
 }

@@ -1,6 +1,9 @@
 //! Errors a person can act on: the source, the table, the key, what was found, what is allowed.
 
+use figment::Figment;
 use figment::error::{Actual, Kind};
+use figment::value::Value;
+use serde::de;
 
 use crate::registry::closest;
 use crate::{Error, ErrorKind};
@@ -8,6 +11,17 @@ use crate::{Error, ErrorKind};
 /// The tables a configuration may have.
 pub(super) const TABLES: [&str; 7] =
     ["node", "transport", "store", "service", "validator", "topic", "profile"];
+
+/// Parts an error's detail from its mend in the one text that serde passes on.
+const MEND: &str = "\nmend: ";
+
+/// An error of a `Deserialize`, with its mend: for plugins that check a value where they read it.
+pub fn refuse<E: de::Error>(error: &Error) -> E {
+    match error.hint() {
+        Some(hint) => E::custom(format!("{}{MEND}{hint}", error.detail())),
+        None => E::custom(error.detail()),
+    }
+}
 
 /// A configuration error with one line of detail.
 pub(super) fn wrong(detail: impl Into<String>) -> Error {
@@ -25,19 +39,22 @@ pub(super) fn misplaced(origin: &str, key: &str) -> Error {
     }
 }
 
-/// Turns figment's error about the section `table` into ours. `fallback` is the source to name where figment knows none:
-/// a key that is missing has no place of its own.
-pub(super) fn explain(error: figment::Error, table: &str, fallback: &str) -> Error {
+/// Turns figment's error about `section`, the table `table`, into ours. `fallback` is the source to name where figment knows
+/// none: a key that is missing has no place of its own.
+pub(super) fn explain(error: figment::Error, section: &Figment, table: &str, fallback: &str) -> Error {
     let origin = error.metadata.as_ref().map_or(fallback, |metadata| &metadata.name).to_string();
     let (key, inner) = match (&error.kind, error.path.split_last()) {
         (Kind::MissingField(field), _) => (field.to_string(), error.path.as_slice()),
         (Kind::UnknownField(field, _), Some((last, rest))) if last == field => (field.clone(), rest),
         (Kind::UnknownField(field, _), _) => (field.clone(), error.path.as_slice()),
-        (_, Some((last, rest))) => (last.clone(), rest),
+        (_, Some((last, rest))) => item(last, rest).unwrap_or_else(|| (last.clone(), rest)),
         (_, None) => (String::new(), [].as_slice()),
     };
     let table = inner.iter().fold(table.to_string(), |table, part| format!("{table}.{part}"));
-    let (what, mend) = describe(&error.kind, &key);
+    let (what, mend) = match &error.kind {
+        Kind::Message(text) => said(text, value_at(section, &error.path)),
+        kind => describe(kind, &key),
+    };
     let place = if key.is_empty() { format!("[{table}]") } else { format!("[{table}] {key}") };
     let ours = wrong(format!("{origin}: {place}: {what}"));
     let ours = match mend {
@@ -45,6 +62,36 @@ pub(super) fn explain(error: figment::Error, table: &str, fallback: &str) -> Err
         None => ours,
     };
     ours.from_source(error)
+}
+
+/// The key of a list and which item of it; `None` for a key of a table.
+fn item<'a>(last: &str, rest: &'a [String]) -> Option<(String, &'a [String])> {
+    let place: usize = last.parse().ok()?;
+    let (list, rest) = rest.split_last()?;
+    Some((format!("{list}, item {}", place + 1), rest))
+}
+
+/// A value that is no table or list, as it would be written.
+fn value_at(section: &Figment, path: &[String]) -> Option<String> {
+    let whole: Value = section.extract().ok()?;
+    let value = path.iter().try_fold(&whole, |value, key| match value {
+        Value::Dict(_, dict) => dict.get(key),
+        Value::Array(_, items) => items.get(key.parse::<usize>().ok()?),
+        _ => None,
+    })?;
+    (!matches!(value, Value::Dict(..) | Value::Array(..))).then(|| shown(&value.to_actual()))
+}
+
+/// What a type says of a value it refuses, with the value and the mend.
+fn said(text: &str, found: Option<String>) -> (String, Option<String>) {
+    let (detail, mend) = match text.split_once(MEND) {
+        Some((detail, mend)) => (detail, Some(mend.to_string())),
+        None => (text, None),
+    };
+    match found {
+        Some(found) if !detail.contains(&found) => (format!("found {found}: {detail}"), mend),
+        _ => (detail.to_string(), mend),
+    }
 }
 
 /// What was found and what is allowed; and the mend where it is plain.
@@ -66,7 +113,6 @@ fn describe(kind: &Kind, key: &str) -> (String, Option<String>) {
         Kind::MissingField(_) => ("is missing".into(), None),
         Kind::ISizeOutOfRange(found) => (format!("found {found}, which is out of range"), None),
         Kind::USizeOutOfRange(found) => (format!("found {found}, which is out of range"), None),
-        Kind::Message(text) => (text.clone(), None),
         other => (figment::Error::from(other.clone()).to_string(), None),
     }
 }
@@ -77,7 +123,8 @@ fn mend_type(found: &Actual, expected: &str, key: &str) -> Option<String> {
             if in_words(expected) == "a string" =>
         {
             let bare = shown(found);
-            Some(format!("write it in quotes: {key} = \"{bare}\""))
+            let key = if key.contains(", item ") { String::new() } else { format!("{key} = ") };
+            Some(format!("write it in quotes: {key}\"{bare}\""))
         }
         Actual::Str(text) if in_words(expected).starts_with("a list") => {
             Some(format!("write it in brackets: {key} = [{text:?}]"))

@@ -47,7 +47,9 @@ impl Layer {
             let line = source.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             let place = line.map_or(name.clone(), |line| format!("{name}: line {line}"));
             let reason = source.message().trim().replace('\n', ", ");
-            wrong(format!("{place}: not TOML: {reason}")).from_source(source)
+            wrong(format!("{place}: not TOML: {reason}"))
+                .mend("write tables as [node], keys below them as network = \"sensors\", lists as [\"a\", \"b\"]")
+                .from_source(source)
         })?;
         Ok(Self { name, file: None, dict })
     }
@@ -240,5 +242,6 @@ mod tests {
         let error = Layer::from_toml("carrick.toml".into(), "[node]\nnetwork = \"a\n").expect_err("broken");
         assert!(error.detail().starts_with("carrick.toml: line 2: not TOML: "), "{error}");
         assert!(!error.detail().contains('\n'));
+        assert!(error.hint().is_some_and(|hint| hint.contains("network = \"sensors\"")));
     }
 }

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::value::Value;
 
+pub use self::explain::refuse;
 use self::explain::{TABLES, explain, misplaced, wrong};
 use self::layer::Layer;
 pub use self::node::{Members, NodeConfig};
@@ -122,7 +123,7 @@ impl Config {
         }
         let figment = section(&layers, &["node"], &[]);
         let node: NodeConfig =
-            figment.extract().map_err(|error| missing_network(explain(error, "node", &origin)))?;
+            figment.extract().map_err(|error| missing_network(explain(error, &figment, "node", &origin)))?;
         node.limits.check().map_err(|error| limit_error(&figment, &error, &origin))?;
         let topics = topics(&layers, &origin)?;
         Ok(Self { folder: folder_of(sources.file.as_deref())?, layers, origin, node, topics })
@@ -254,8 +255,8 @@ fn topics(layers: &[Layer], origin: &str) -> Result<Vec<(Topic, TopicRules)>> {
         let table = format!("topic.{name:?}");
         let topic =
             Topic::new(name).map_err(|error| wrong(format!("{origin}: [{table}]: {}", error.detail())))?;
-        let rules =
-            section(layers, &["topic", name], &[]).extract().map_err(|e| explain(e, &table, origin))?;
+        let section = section(layers, &["topic", name], &[]);
+        let rules = section.extract().map_err(|error| explain(error, &section, &table, origin))?;
         Ok((topic, rules))
     };
     names(layers, "topic").into_iter().map(read).collect()
@@ -281,5 +282,9 @@ fn limit_error(node: &Figment, error: &crate::Error, origin: &str) -> crate::Err
     let key = error.detail().split(' ').next().unwrap_or_default();
     let metadata = node.find_metadata(&format!("limits.{key}"));
     let source = metadata.map_or(origin, |metadata| &metadata.name);
-    wrong(format!("{source}: [node.limits] {}", error.detail()))
+    let placed = wrong(format!("{source}: [node.limits] {}", error.detail()));
+    match error.hint() {
+        Some(hint) => placed.mend(hint),
+        None => placed,
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use libp2p_identity::PeerId;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 
-use super::explain::wrong;
+use super::explain::{refuse, wrong};
 use crate::{Limits, Membership, NetworkId, Requirements, Result, Topic};
 
 /// The transport of a node whose configuration names none.
@@ -125,8 +125,12 @@ impl Membership for Members {
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let peer = |text: String| {
-            text.parse::<PeerId>()
-                .map_err(|_| de::Error::custom(format!("{text:?} is no peer id, such as 12D3KooW…")))
+            text.parse::<PeerId>().map_err(|_| {
+                refuse(
+                    &wrong(format!("{text:?} is no peer id, such as 12D3KooW…"))
+                        .mend("`carrick up` prints the id of the node that it runs"),
+                )
+            })
         };
         Vec::<String>::deserialize(from)?.into_iter().map(peer).collect()
     }

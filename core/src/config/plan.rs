@@ -152,9 +152,9 @@ impl Config {
         };
         let at = format!("{}: [{place}]", self.origin(&path));
         let entry = self.entry(registry, kind, plugin, &at)?;
-        let config = entry
-            .check(&section(&self.layers, &path, &["kind"]))
-            .map_err(|error| explain(*error, &place, self.origin(&path)))?;
+        let section = section(&self.layers, &path, &["kind"]);
+        let config =
+            entry.check(&section).map_err(|error| explain(*error, &section, &place, self.origin(&path)))?;
         Ok(Instance { name: name.to_string(), entry, config, place: at })
     }
 
@@ -182,7 +182,8 @@ impl Config {
             let entry =
                 self.entry(registry, Kind::Validator, &kind, &format!("{}: [{place}]", layer.name))?;
             let section = figment::Figment::from(Layer { dict, ..layer.clone() });
-            let config = entry.check(&section).map_err(|error| explain(*error, &place, &layer.name))?;
+            let config =
+                entry.check(&section).map_err(|error| explain(*error, &section, &place, &layer.name))?;
             Ok(Instance {
                 name: format!("{kind}-{}", at + 1),
                 entry,

@@ -15,11 +15,15 @@ struct Wire {
     listen: Vec<String>,
     #[allow(dead_code)]
     idle_secs: u64,
+    #[allow(dead_code)]
+    addrs: Vec<crate::Multiaddr>,
+    #[allow(dead_code)]
+    bootstrap: Vec<crate::PeerAddr>,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { listen: vec![], idle_secs: 5 }
+        Self { listen: vec![], idle_secs: 5, addrs: vec![], bootstrap: vec![] }
     }
 }
 
@@ -91,7 +95,10 @@ fn an_unknown_transport_lists_the_known_and_guesses() {
 #[test]
 fn an_unknown_key_names_its_table_and_the_known_keys() {
     let (detail, hint) = refusal(&file("[node]\nnetwork = \"n\"\n[transport.quic]\nlisen = []"));
-    assert_eq!(detail, "carrick.toml: [transport.quic] lisen: unknown key; known keys: listen, idle_secs");
+    assert_eq!(
+        detail,
+        "carrick.toml: [transport.quic] lisen: unknown key; known keys: listen, idle_secs, addrs, bootstrap"
+    );
     assert_eq!(hint, "did you mean \"listen\"?");
     let (detail, _) = refusal(&file("[node]\nnetwork = \"n\"\n[node.limits]\nsene = 5"));
     assert!(
@@ -121,16 +128,40 @@ fn a_wrong_type_says_what_was_found_and_what_is_allowed() {
 }
 
 #[test]
+fn a_value_that_its_type_refuses_is_named_with_its_place_in_a_list() {
+    let quic = |keys: &str| {
+        let text = format!("[node]\nnetwork = \"n\"\n[transport.quic]\n{keys}");
+        refusal(&file(text.leak()))
+    };
+    let (detail, _) = quic("addrs = [\"/memory/1\", \"x\"]");
+    assert_eq!(detail, "carrick.toml: [transport.quic] addrs, item 2: found \"x\": invalid multiaddr");
+    let (detail, hint) = quic("bootstrap = [\"x\"]");
+    assert_eq!(
+        detail,
+        "carrick.toml: [transport.quic] bootstrap, item 1: \"x\" is no address: invalid multiaddr"
+    );
+    assert!(hint.starts_with("write it as /ip4/"), "{hint}");
+    let (detail, hint) = quic("listen = [5]");
+    assert_eq!(detail, "carrick.toml: [transport.quic] listen, item 1: found 5; allowed: a string");
+    assert_eq!(hint, "write it in quotes: \"5\"");
+}
+
+#[test]
 fn a_value_out_of_its_range_names_the_range() {
-    let (detail, _) = refusal(&file("[node]\nnetwork = \"n\"\n[node.limits]\nblock_bytes = 1"));
+    let (detail, hint) = refusal(&file("[node]\nnetwork = \"n\"\n[node.limits]\nblock_bytes = 1"));
     assert_eq!(detail, "carrick.toml: [node.limits] block_bytes is 1; allowed is 65536 to 8388608");
+    assert_eq!(hint, "the nearest that is allowed: block_bytes = 65536");
+    let (detail, hint) = refusal(&file("[node]\nnetwork = \"n\"\n[node.limits]\nhandshake = -1"));
+    assert_eq!(detail, "carrick.toml: [node.limits] handshake: -1 is not a number of seconds");
+    assert_eq!(hint, "write seconds, whole or with a fraction: 5, 0.5");
     let (detail, _) = refusal(&file("[node]\nnetwork = \"Not Allowed\""));
     assert_eq!(
         detail,
         "carrick.toml: [node] network: \"Not Allowed\" is no network id: 1 to 64 of a-z 0-9 . _ -"
     );
-    let (detail, _) = refusal(&file("[node]\nnetwork = \"n\"\nmembers = [\"me\"]"));
+    let (detail, hint) = refusal(&file("[node]\nnetwork = \"n\"\nmembers = [\"me\"]"));
     assert_eq!(detail, "carrick.toml: [node] members: \"me\" is no peer id, such as 12D3KooW…");
+    assert_eq!(hint, "`carrick up` prints the id of the node that it runs");
 }
 
 #[test]
@@ -274,6 +305,6 @@ fn members_are_the_only_ones_admitted() {
 fn a_plugin_tells_the_keys_of_its_table() {
     let registry = registry();
     let keys: Vec<_> = registry.entries().map(|entry| (entry.name, entry.keys())).collect();
-    assert_eq!(keys[1], ("quic", ["listen", "idle_secs"].as_slice()));
+    assert_eq!(keys[1], ("quic", ["listen", "idle_secs", "addrs", "bootstrap"].as_slice()));
     assert_eq!(keys[2], ("memory", [].as_slice()));
 }

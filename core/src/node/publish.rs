@@ -65,7 +65,8 @@ impl Router {
         let rules = core.topics.rules(topic, Path::Own).unwrap_or_default();
         if !core.may_publish(&core.me, topic) {
             let detail = format!("this node is no member that may publish on {topic}");
-            return Err(Error::new(ErrorKind::Unauthorized, "publish", detail));
+            return Err(Error::new(ErrorKind::Unauthorized, "publish", detail)
+                .mend(format!("have whoever decides on members let {} publish there", core.me)));
         }
         if self.broadcast_bits() == 0 {
             return Err(Error::new(
@@ -110,7 +111,9 @@ impl Router {
             let detail = format!(
                 "{topic} is a raw topic, and no broadcast transport of this node carries bare payloads"
             );
-            return Err(Error::new(ErrorKind::Unsupported, "publish", detail));
+            return Err(Error::new(ErrorKind::Unsupported, "publish", detail).mend(
+                "name one under broadcast that carries raw topics, or take raw out of the topic's rules",
+            ));
         }
         if payload.len() > self.core.limits.payload_bytes {
             return Err(too_large(payload.len(), self.core.limits.payload_bytes));

@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::refuse;
 use crate::{Error, ErrorKind, Result};
 
 /// A peer to dial: its addresses and, where known, the id it must prove.
@@ -75,7 +76,7 @@ impl Serialize for PeerAddr {
 impl<'de> Deserialize<'de> for PeerAddr {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        text.parse().map_err(|error: Error| de::Error::custom(error.detail()))
+        text.parse().map_err(|error| refuse(&error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carrick_core::{
-    Event, Keypair, Membership, Misdeed, Node, PeerId, PeerRecord, Relay, Remote, Topic, Verdict,
+    ErrorKind, Event, Keypair, Membership, Misdeed, Node, PeerId, PeerRecord, Relay, Remote, Topic, Verdict,
 };
 
 use crate::support::{
@@ -81,7 +81,9 @@ async fn on_a_reserved_topic_whoever_is_admitted_may_write() {
 async fn we_do_not_publish_what_we_may_not() {
     let wire = Wire::new();
     let node = on(&wire).membership(Club::new(&[0], &[1])).open().await.expect("opens");
-    node.publish(&topic(), "x").await.expect_err("refused");
+    let error = node.publish(&topic(), "x").await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert!(error.hint().is_some_and(|hint| hint.contains(&peer(0).to_string())), "{error:?}");
     assert!(wire.published().is_empty());
 }
 

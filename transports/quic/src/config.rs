@@ -1,7 +1,8 @@
 //! `[transport.quic]`.
 
+use carrick_core::config::refuse;
 use carrick_core::{Error, ErrorKind, Multiaddr, PeerAddr, Result};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::address;
 
@@ -66,9 +67,13 @@ fn check_listen(listen: &[Multiaddr]) -> Result<()> {
     }
     match listen.iter().find(|addr| address::to_listen(addr).is_none()) {
         None => Ok(()),
-        Some(addr) => Err(wrong(format!("listen has {addr}, which is no address to listen on"))
-            .mend("write it as /ip4/0.0.0.0/udp/4600/quic-v1")),
+        Some(addr) => Err(no_listen_address(&addr.to_string())),
     }
+}
+
+fn no_listen_address(found: &str) -> Error {
+    wrong(format!("listen has {found:?}, which is no address to listen on"))
+        .mend("write it as /ip4/0.0.0.0/udp/4600/quic-v1")
 }
 
 fn check_bootstrap(bootstrap: &[PeerAddr]) -> Result<()> {
@@ -91,16 +96,21 @@ macro_rules! checked {
     ($name:ident, $type:ty, $check:ident) => {
         fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<$type, D::Error> {
             let value = <$type>::deserialize(from)?;
-            $check(&value).map_err(|error| match error.hint() {
-                Some(hint) => de::Error::custom(format!("{}; {hint}", error.detail())),
-                None => de::Error::custom(error.detail()),
-            })?;
+            $check(&value).map_err(|error| refuse(&error))?;
             Ok(value)
         }
     };
 }
 
-checked!(checked_listen, Vec<Multiaddr>, check_listen);
+/// Reads texts first: what is no address at all is named like one that is of no use.
+fn checked_listen<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multiaddr>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let read = |text: &String| text.parse().map_err(|_| no_listen_address(text));
+    let listen = texts.iter().map(read).collect::<Result<Vec<_>>>().map_err(|error| refuse(&error))?;
+    check_listen(&listen).map_err(|error| refuse(&error))?;
+    Ok(listen)
+}
+
 checked!(checked_bootstrap, Vec<PeerAddr>, check_bootstrap);
 checked!(checked_neighbours, usize, check_neighbours);
 
@@ -137,6 +147,7 @@ mod tests {
     fn a_bad_address_comes_with_the_form_to_use() {
         for (toml, key) in [
             (r#"listen = ["/ip4/0.0.0.0/tcp/4600"]"#, "listen"),
+            (r#"listen = ["x"]"#, "listen"),
             (r#"listen = ["/dns4/example.org/udp/4600/quic-v1"]"#, "listen"),
             (r#"bootstrap = ["/ip4/10.0.0.7/tcp/4600"]"#, "bootstrap"),
         ] {
