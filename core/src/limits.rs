@@ -38,79 +38,85 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// Largest block stored, served or fetched. Default 2 MiB, range 64 KiB to 8 MiB.
     pub block_bytes: usize,
-    /// Topics one peer may join. Default 128.
+    /// Topics one peer may join. Default 128, range 1 to 65,536.
     pub topics_per_peer: usize,
-    /// Messages of one remote in the gate. Default 64.
+    /// Messages of one remote in the gate. Default 64, range 1 to 65,536.
     pub gate_per_remote: usize,
-    /// Messages in the gate. Default 1,024.
+    /// Messages in the gate. Default 1,024, range 1 to 1,048,576.
     pub gate_total: usize,
-    /// Deferred messages waiting for what they need. Default 1,024.
+    /// Deferred messages waiting for what they need. Default 1,024, range 0 to 1,048,576.
     pub waiting: usize,
-    /// Bytes of deferred messages. Default 64 MiB.
+    /// Bytes of deferred messages. Default 64 MiB, range 0 to 1 GiB.
     pub waiting_bytes: usize,
-    /// Deferred messages of one author. Default 64.
+    /// Deferred messages of one author. Default 64, range 0 to 1,048,576.
     pub waiting_per_author: usize,
-    /// Blocks and messages one deferral may fetch. Default 256.
+    /// Blocks and messages one deferral may fetch. Default 256, any number.
     pub defer_blocks: u32,
-    /// How deep a deferral may nest. Default 64.
+    /// How deep a deferral may nest. Default 64, any number.
     pub defer_depth: u32,
-    /// How long a deferral may take. Default 30 s.
+    /// How long a deferral may take. Default 30 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub defer_time: Duration,
-    /// Time a validator has for one message or block, and `accepted` for one message. Default 2 s.
+    /// Time of the validators for one message or block, and again for `accepted`. Default 2 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub validation: Duration,
-    /// How long the id of an accepted or rejected message is remembered. Default 120 s, as Kubo's `Pubsub.SeenMessagesTTL`.
+    /// How long the id of an accepted or rejected message is remembered; accepted ones of a topic without
+    /// [`numbers`](crate::TopicRules::numbers) stay as long as there is room. Default 120 s, as Kubo's
+    /// `Pubsub.SeenMessagesTTL`, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub seen_ttl: Duration,
-    /// Ids remembered at most; unverified ones are kept in a list of their own of the same size. Default 65,536.
+    /// Ids remembered; malformed ones in a list of their own of the same size. Default 65,536, range 16 to 16,777,216.
     pub seen: usize,
-    /// Pairs of author and topic whose numbers are remembered; the least recent goes. Default 65,536.
+    /// Pairs of author and topic whose numbers are remembered; the least recent goes. Default 65,536, range 16 to
+    /// 16,777,216.
     pub authors: usize,
     /// How long a live message waits for the one that it follows, where that one comes later. Default 0.1 s, range 0 (it
     /// never waits) to 10 s.
     #[serde(with = "seconds")]
     pub reorder: Duration,
-    /// How far the clock of a live message may be off. Default 120 s; outside it the verdict is Ignore.
+    /// How far the clock of a live message may be off; outside it the verdict is Ignore. Default 120 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub clock_skew: Duration,
-    /// Connections. Default 512.
+    /// Connections. Default 512, range 1 to 65,536.
     pub connections: usize,
-    /// Handshakes in progress. Default 64.
+    /// Handshakes in progress. Default 64, range 1 to 65,536.
     pub handshakes: usize,
-    /// Concurrent streams of one peer. Default 100.
+    /// Concurrent streams of one peer. Default 100, range 4 to 65,536.
     pub streams_per_peer: usize,
-    /// Time for a handshake. Default 10 s.
+    /// Time for a handshake; also how long a request waits for serving memory. Default 10 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub handshake: Duration,
-    /// Deadline of a fetch. Default 60 s.
+    /// Deadline of a fetch. Default 60 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub fetch_deadline: Duration,
     /// Longest time without a new block during a fetch; divided by the number of transports that fetch, the head start of
-    /// each before the next. Default 10 s.
+    /// each before the next. Default 10 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub fetch_idle: Duration,
-    /// Blocks being fetched at once; more wait. Default 256.
+    /// Blocks being fetched at once; more wait. Default 256, range 1 to 65,536.
     pub flights: usize,
-    /// Bytes queued for sending to one peer. Default 1 MiB; then the oldest of the last lane goes first.
+    /// Bytes queued for sending to one peer; then the oldest of the last lane goes first. Default 1 MiB, range one envelope
+    /// to 1 GiB.
     pub send_queue_bytes: usize,
-    /// Messages a subscriber may lag behind. Default 1,024; then it is told `Lagged(n)`.
+    /// Messages a subscriber may lag behind; then it is told `Lagged(n)`. Default 1,024, range 1 to 1,048,576.
     pub subscriber_messages: usize,
-    /// Bytes a subscriber may lag behind. Default 16 MiB; then it is told `Lagged(n)`.
+    /// Bytes a subscriber may lag behind; then it is told `Lagged(n)`. Default 16 MiB, range one envelope to 1 GiB.
     pub subscriber_bytes: usize,
-    /// Bytes of blocks being served to all peers, a quarter of it to one at most. Default 32 MiB.
+    /// Bytes of blocks being served to all peers; a quarter of it, but at least one block, to one. Default 32 MiB, range one
+    /// block to 4 GiB.
     pub serving_bytes: usize,
     /// Blocks remembered by all DAG walks that are being served, a quarter of it by those of one peer at most. Each walk
-    /// takes 1,024 at a time. Default 1,048,576; then the answer is `Busy`.
+    /// takes 1,024 at a time. Beyond it the answer is `Busy`. Default 1,048,576, range 4,096 to
+    /// 67,108,864.
     pub walk_blocks: usize,
-    /// Receive window of one connection. Default 2 MiB.
+    /// Receive window of one connection. Default 2 MiB, range 64 KiB to 64 MiB.
     pub receive_window_bytes: usize,
-    /// Messages kept for a topic while nobody is there. Default 64.
+    /// Messages kept for a topic while nobody is there. Default 64, range 0 to 65,536.
     pub outbox: usize,
-    /// How long a message is kept while nobody is there. Default 30 s.
+    /// How long a message is kept while nobody is there. Default 30 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub outbox_time: Duration,
-    /// Peers whose own records are kept, and as many again that others told of. Default 1,024.
+    /// Peers whose own records are kept, and as many again that others told of. Default 1,024, range 1 to 65,536.
     pub known_peers: usize,
 }
 
