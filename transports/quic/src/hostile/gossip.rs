@@ -70,3 +70,23 @@ async fn our_own_goes_out_again_and_again_what_we_pass_on_not_back() {
         assert_eq!(wire::read_message(body), Ok((topic(), bytes.clone())));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_stops_half_way_ends_the_link_and_gives_its_room_back() {
+    let mut few = limits();
+    few.gate_total = 1;
+    let good = Good::with("foe-half-message", few).await;
+    let neighbour = Good::new("foe-half-message").await;
+    neighbour.connect(&good).await;
+    let mut at_good = good.node.subscribe(&topic()).await.expect("subscribes");
+    soon(neighbour.node.ready(&topic(), 1)).await.expect("ready");
+    let foe = Foe::against(&good).await;
+    let _control = foe.enter(&[topic()]).await;
+    let mut send = foe.connection.open_uni().await.expect("opens");
+    send.write_all(&wire::message_head(&topic(), 1_000)).await.expect("writes");
+    send.write_all(b"half of i").await.expect("writes");
+    assert_eq!(foe.closed().await, Reason::Stalled);
+    assert_eq!(good.node.counter("misdeed_stalled"), 1);
+    neighbour.node.publish(&topic(), "there is room").await.expect("publishes");
+    soon(at_good.next()).await.expect("arrives");
+}

@@ -22,12 +22,12 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Waits for ever.
+    /// Waits for a head for ever; for the rest of a frame that has begun, as long as a fetch would.
     pub(crate) fn new(stream: RecvStream, host: &Host) -> Self {
         Self { stream, host: host.clone(), idle: None }
     }
 
-    /// Gives up when no byte came for so long.
+    /// Gives up when no byte came for so long, of a head too.
     pub(crate) fn idle(mut self, limit: Duration) -> Self {
         self.idle = Some(limit);
         self
@@ -51,10 +51,11 @@ impl Reader {
 
     /// As many bytes as a head said, in one piece of exactly that size.
     pub(crate) async fn body(&mut self, length: usize) -> Result<Bytes, Fault> {
+        let idle = self.idle.unwrap_or(self.host.limits().fetch_idle);
         let mut body = BytesMut::with_capacity(length);
         let mut room = (&mut body).limit(length);
         while room.has_remaining_mut() {
-            if within(self.idle, self.stream.read_buf(&mut room)).await?? == 0 {
+            if within(Some(idle), self.stream.read_buf(&mut room)).await?? == 0 {
                 return Err(Fault::Cut);
             }
         }

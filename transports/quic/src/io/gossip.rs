@@ -75,7 +75,7 @@ impl Shared {
     }
 
     /// Reads one message and hands it to the gate. Until the gate has room, not a byte of it is read, and
-    /// QUIC's window slows the sender down.
+    /// QUIC's window slows the sender down. Once it has, the message must come: it holds the room.
     async fn read_one(
         &self,
         link: &Link,
@@ -84,7 +84,8 @@ impl Shared {
         judged: &mpsc::Sender<Judging>,
     ) -> Result<(), Fault> {
         let slot = self.host.slot(&link.remote).await;
-        let (topic, bytes) = wire::read_message(reader.body(length).await?)?;
+        let deadline = Some(self.host.limits().fetch_deadline);
+        let (topic, bytes) = wire::read_message(frames::within(deadline, reader.body(length)).await??)?;
         let id = MessageId::of(&bytes);
         if !self.table().state.arrived(link.peer, &topic, id) {
             self.host.count("unjoined", 1);

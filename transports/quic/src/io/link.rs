@@ -232,7 +232,10 @@ impl Shared {
                 self.host.report(&link.remote, Misdeed::Malformed);
                 self.table().end(&self.host, link.id, Reason::Malformed);
             }
-            Fault::Stalled => self.table().end(&self.host, link.id, Reason::Stalled),
+            Fault::Stalled => {
+                self.host.report(&link.remote, Misdeed::Stalled);
+                self.table().end(&self.host, link.id, Reason::Stalled);
+            }
             Fault::Cut | Fault::Stopped => self.table().end(&self.host, link.id, Reason::Goodbye),
             Fault::Lost(_) => {}
         }
