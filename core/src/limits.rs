@@ -79,7 +79,7 @@ pub struct Limits {
     pub clock_skew: Duration,
     /// Connections. Default 512, range 1 to 65,536.
     pub connections: usize,
-    /// Handshakes in progress. Default 64, range 1 to 65,536.
+    /// Handshakes in progress that others began. Default 64, range 1 to 65,536.
     pub handshakes: usize,
     /// Concurrent streams of one peer. Default 100, range 4 to 65,536.
     pub streams_per_peer: usize,

@@ -61,6 +61,25 @@ async fn silence_holds_a_place_no_longer_than_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_silent_ones_of_one_address_leave_places_for_others() {
+    let mut few = limits();
+    few.handshakes = 16;
+    few.handshake = Duration::from_secs(60);
+    let good = Good::with("foe-silent-many", few).await;
+    // Two without a proof of their address; then two that were asked for it.
+    let mut silent = vec![];
+    for _ in 0..4 {
+        silent.push(Foe::against(&good).await);
+    }
+    let next = Good::new("foe-silent-many").await;
+    let error = soon(next.node.connect(&good.addr())).await.expect_err("its share is taken");
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert_eq!(good.node.counter("refused"), 1);
+    drop(silent);
+    soon(async { while next.node.connect(&good.addr()).await.is_err() {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_connection_limit_is_told() {
     let mut one = limits();
     one.connections = 1;

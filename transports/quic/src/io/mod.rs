@@ -24,7 +24,7 @@ use bytes::Bytes;
 use carrick_core::{Error, ErrorKind, Host, Lane, MessageId, Notice, PeerId, Receipt, Result, Skip, Topic};
 use futures::future::join_all;
 use quinn::VarInt;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::link::Frame;
@@ -32,6 +32,7 @@ use crate::QuicConfig;
 use crate::state::{Action, LinkId, State};
 use crate::tls::Credentials;
 use crate::wire::{self, Kind, Reason};
+use accept::Places;
 use dial::Dials;
 use link::Link;
 use sockets::Sockets;
@@ -45,7 +46,7 @@ pub(crate) struct Shared {
     /// Names this running instance in every hello.
     pub(crate) session: u64,
     /// Handshakes that others began and that are not done.
-    pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) dials: Dials,
     /// Wakes the keeper and whoever waits for a link: one came or went.
     pub(crate) changed: Notify,
@@ -73,7 +74,7 @@ impl Shared {
         Arc::new(Self {
             // Not from the host: a seeded run, started again, must not look like the same one.
             session: RandomState::new().build_hasher().finish(),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            places: Places::new(limits.handshakes),
             dials: Dials::default(),
             changed: Notify::new(),
             closing: CancellationToken::new(),
