@@ -141,7 +141,7 @@ impl Plan {
         if room == 0 {
             return;
         }
-        let mut records = shared.host.records(shared.host.limits().known_peers);
+        let mut records = shared.host.records(usize::MAX);
         let known: BTreeSet<PeerId> = records.iter().map(|record| *record.peer()).collect();
         self.tries.retain(|key, tries| match key {
             Key::Bootstrap(_) => true,
@@ -251,14 +251,31 @@ mod tests {
     async fn learnt_peers_are_dialled_up_to_the_number_of_neighbours() {
         let a = Good::with_neighbours("keep-learnt", 3).await;
         for n in 1..=8_u8 {
-            let key = carrick_core::Keypair::generate_ed25519();
-            let addr = format!("/ip4/192.0.2.{n}/udp/4600/quic-v1").parse().expect("an address");
-            let record = PeerRecord::sign(&key, a.shared.host.network(), 1, vec![addr], vec![]);
-            let from = Remote::Peer(key.public().to_peer_id());
-            assert!(a.shared.host.learn(&from, record.expect("signs")));
+            let record = record(&a, &[&format!("/ip4/192.0.2.{n}/udp/4600/quic-v1")]);
+            assert!(a.shared.host.learn(&Remote::Peer(*record.peer()), record));
         }
         let mut plan = Plan::new(&[]);
         assert_eq!(plan.due(&a.shared).len(), 3);
         assert!(plan.due(&a.shared).is_empty(), "three are being dialled");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn peers_heard_of_are_dialled_however_many_were_met() {
+        let a = Good::with_neighbours("keep-heard", 3).await;
+        for _ in 0..a.shared.host.limits().known_peers {
+            let met = record(&a, &[]);
+            assert!(a.shared.host.learn(&Remote::Peer(*met.peer()), met));
+        }
+        let heard = record(&a, &["/ip4/192.0.2.1/udp/4600/quic-v1"]);
+        assert!(a.shared.host.learn(&Remote::Foreign("gossip".into()), heard.clone()));
+        let due = Plan::new(&[]).due(&a.shared);
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].1.peer.as_ref(), Some(heard.peer()));
+    }
+
+    fn record(good: &Good, addrs: &[&str]) -> PeerRecord {
+        let addrs = addrs.iter().map(|addr| addr.parse().expect("an address")).collect();
+        let key = carrick_core::Keypair::generate_ed25519();
+        PeerRecord::sign(&key, good.shared.host.network(), 1, addrs, vec![]).expect("signs")
     }
 }
