@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Cut,
     /// No byte moved for too long.
     Stalled,
+    /// The far end gave up, because we took nothing for too long.
+    GivenUp,
     /// The far end wants no more of it, or gives no more.
     Stopped,
     /// The connection is gone.
@@ -32,6 +34,7 @@ impl std::fmt::Display for Fault {
             Self::Broken(broken) => write!(f, "it sent {broken}"),
             Self::Cut => f.write_str("it ended the stream half-way"),
             Self::Stalled => f.write_str("no byte moved for too long"),
+            Self::GivenUp => f.write_str("it gave up, because nothing was read for too long"),
             Self::Stopped => f.write_str("it stopped the stream"),
             Self::Lost(error) => write!(f, "the connection was lost: {error}"),
         }
@@ -63,6 +66,7 @@ impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => Self::Lost(error),
+            ReadError::Reset(code) if code == Reason::Stalled.code() => Self::GivenUp,
             _ => Self::Stopped,
         }
     }

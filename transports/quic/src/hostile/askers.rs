@@ -1,6 +1,7 @@
 //! Peers that ask and do not take the answer.
 
-use carrick_core::{Block, RAW};
+use carrick_core::{Block, RAW, WantDag};
+use futures::StreamExt;
 use quinn::VarInt;
 
 use super::*;
@@ -46,7 +47,7 @@ async fn more_than_the_asker_takes_is_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_unread_answers_do_not_keep_others_from_being_served() {
     let (good, foe, _control, block) = stage("foe-hundreds").await;
-    let want = carrick_core::WantDag::new(*block.cid(), Duration::from_secs(1));
+    let want = WantDag::new(*block.cid(), Duration::from_secs(1));
     let frame = AskDag::new(&want).encode();
     let mut unread = Vec::new();
     for _ in 0..good.node.limits().streams_per_peer - 1 {
@@ -137,4 +138,62 @@ async fn what_is_sent_and_not_acknowledged_counts_as_served_until_it_is_given_up
     while good.node.counter("serve_stalled") < 4 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Leaves of 1 MiB, `which` tells those of one DAG from those of another, and a root before them.
+fn large(which: u8) -> Vec<Block> {
+    let leaves: Vec<_> =
+        (0..16_u8).map(|n| Block::new(RAW, [vec![which, n], vec![0; 1 << 20]].concat())).collect();
+    let root = super::providers::linking(&leaves.iter().collect::<Vec<_>>());
+    [vec![root], leaves].concat()
+}
+
+async fn begin(good: &Good, root: &Block) -> carrick_core::Blocks {
+    let want = WantDag::new(*root.cid(), Duration::from_secs(10));
+    let mut blocks = soon(good.node.fetch_dag(want)).await.expect("begins");
+    assert_eq!(soon(blocks.next()).await.expect("not the end").expect("comes").block, *root);
+    blocks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_pauses_gets_the_rest_and_nobody_is_blamed() {
+    let (good, provider) = (Good::new("foe-pause").await, Good::new("foe-pause").await);
+    good.connect(&provider).await;
+    let dag = large(0);
+    provider.node.put_blocks(&dag).await.expect("stores");
+    let blocks = begin(&good, &dag[0]).await;
+    // Until the provider has given up.
+    soon(async {
+        while provider.node.counter("serve_stalled") == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let came: Vec<_> = soon(blocks.map(|came| came.expect("comes").block).collect()).await;
+    assert_eq!(came, dag[1..]);
+    assert_eq!(good.node.counter("misdeed_stalled") + good.node.counter("misdeed_broken_promise"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_pause_do_not_hold_up_messages() {
+    let mut patient = limits();
+    patient.fetch_idle = Duration::from_secs(600);
+    let good = Good::with("foe-pauses", patient.clone()).await;
+    let provider = Good::with("foe-pauses", patient).await;
+    good.connect(&provider).await;
+    let mut at_good = good.node.subscribe(&topic()).await.expect("subscribes");
+    soon(provider.node.ready(&topic(), 1)).await.expect("ready");
+    let mut paused = vec![];
+    for which in 0..3 {
+        let dag = large(which);
+        provider.node.put_blocks(&dag).await.expect("stores");
+        paused.push(begin(&good, &dag[0]).await);
+    }
+    // More than the window of a connection.
+    for _ in 0..64 {
+        let payload = vec![0; good.node.limits().payload_bytes];
+        provider.node.publish(&topic(), payload).await.expect("publishes");
+        soon(at_good.next()).await.expect("arrives");
+    }
+    drop(paused);
 }

@@ -145,7 +145,7 @@ async fn giving_up_stops_the_sender() {
     assert!(soon(send.stopped()).await.expect("connected").is_some(), "it was told to stop");
 }
 
-fn linking(links: &[&Block]) -> Block {
+pub(super) fn linking(links: &[&Block]) -> Block {
     #[derive(Serialize)]
     struct Body {
         links: Vec<Cid>,

@@ -45,6 +45,8 @@ pub(super) enum Miss {
     TooLarge,
     /// It cannot serve now.
     Busy,
+    /// It gave up, because we took nothing for too long.
+    GivenUp,
     /// It went away.
     Lost,
     /// It took too long.
@@ -57,7 +59,7 @@ impl Tally {
             Miss::Absent => self.absent = true,
             Miss::TooLarge => self.too_large = true,
             Miss::Busy => self.busy = true,
-            Miss::Lost => self.lost = true,
+            Miss::GivenUp | Miss::Lost => self.lost = true,
             Miss::Stalled => self.stalled = true,
         }
     }
@@ -227,6 +229,7 @@ impl Shared {
     pub(super) fn miss(&self, link: &Link, fault: Fault) -> Miss {
         match fault {
             Fault::Stalled => return Miss::Stalled,
+            Fault::GivenUp => return Miss::GivenUp,
             Fault::Broken(_) => self.fault(link, &fault),
             Fault::Cut | Fault::Stopped | Fault::Lost(_) => {}
         }

@@ -1,7 +1,7 @@
 //! One connection to one peer, from its hello to its end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::frames::Reader;
+use super::sockets::connection_window;
 use crate::address;
 use crate::error::Fault;
 use crate::state::LinkId;
@@ -35,7 +36,19 @@ pub(crate) struct Link {
     direction: Direction,
     since: Time,
     control: mpsc::Sender<Bytes>,
+    walks: Mutex<Walks>,
 }
+
+/// DAGs that are fetched over a link.
+#[derive(Debug, Default)]
+struct Walks {
+    now: usize,
+    /// As many there were at once.
+    most: usize,
+}
+
+/// A DAG that is fetched over a link, until it is dropped.
+pub(super) struct Walking<'a>(&'a Link);
 
 /// A link that was taken, before its tasks run.
 pub(super) struct Taken {
@@ -63,6 +76,7 @@ impl Link {
             direction: if dialled { Direction::Outbound } else { Direction::Inbound },
             since: shared.host.now(),
             control: sender,
+            walks: Mutex::default(),
         };
         Taken { link: Arc::new(link), control }
     }
@@ -95,6 +109,23 @@ impl Link {
         self.control.capacity() > CONTROL_FRAMES / 2 && self.control.try_send(frame).is_ok()
     }
 
+    /// Begins to fetch a DAG, whose caller may be slow. What then waits in its stream must not hold up the
+    /// messages, so the connection's window, `window` at first, grows by that of a stream. It does not shrink
+    /// again: QUIC takes credit back by what is read, which after small DAGs would be never.
+    pub(super) fn walking(&self, window: usize) -> Walking<'_> {
+        let mut walks = self.walks();
+        walks.now += 1;
+        if walks.now > walks.most {
+            walks.most = walks.now;
+            self.connection.set_receive_window(connection_window(window, walks.most));
+        }
+        Walking(self)
+    }
+
+    fn walks(&self) -> MutexGuard<'_, Walks> {
+        self.walks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the link; the far end learns why.
     pub(crate) fn close(&self, reason: Reason) {
         self.connection.close(reason.code(), reason.text().as_bytes());
@@ -108,6 +139,12 @@ impl Link {
     /// Whether another link took its place.
     pub(crate) fn is_retired(&self) -> bool {
         self.outbox.retired.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Walking<'_> {
+    fn drop(&mut self) {
+        self.0.walks().now -= 1;
     }
 }
 
@@ -236,7 +273,9 @@ impl Shared {
                 self.host.report(&link.remote, Misdeed::Stalled);
                 self.table().end(&self.host, link.id, Reason::Stalled);
             }
-            Fault::Cut | Fault::Stopped => self.table().end(&self.host, link.id, Reason::Goodbye),
+            Fault::Cut | Fault::GivenUp | Fault::Stopped => {
+                self.table().end(&self.host, link.id, Reason::Goodbye)
+            }
             Fault::Lost(_) => {}
         }
     }

@@ -111,15 +111,23 @@ impl Sockets {
     }
 }
 
+/// The window of a connection over which so many DAGs are fetched.
+pub(crate) fn connection_window(window: usize, dags: usize) -> VarInt {
+    number(window.saturating_add(dags.saturating_mul(STREAM_WINDOW as usize)))
+}
+
+fn number(n: usize) -> VarInt {
+    VarInt::from_u32(u32::try_from(n).unwrap_or(u32::MAX))
+}
+
 fn transport_config(limits: &Limits) -> TransportConfig {
-    let number = |n: usize| VarInt::from_u32(u32::try_from(n).unwrap_or(u32::MAX));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(number(limits.streams_per_peer))
         // One stream of messages.
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(number(limits.receive_window_bytes))
+        .receive_window(connection_window(limits.receive_window_bytes, 0))
         // What is written and not acknowledged is kept: as much as the far end's window, and no more.
         .send_window(limits.receive_window_bytes as u64)
         .datagram_receive_buffer_size(None)

@@ -46,6 +46,7 @@ impl Shared {
             providers,
             strangers,
             passed: BTreeSet::new(),
+            waited: false,
             tally: Tally::default(),
         };
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -65,6 +66,8 @@ struct Walk {
     providers: VecDeque<Arc<Link>>,
     strangers: VecDeque<PeerId>,
     passed: BTreeSet<Cid>,
+    /// Whether the caller was slower than the provider, so that for a while nothing was read.
+    waited: bool,
     left: u64,
     tally: Tally,
 }
@@ -108,7 +111,7 @@ impl Walk {
                 self.tally.note(&Miss::Lost);
                 continue;
             };
-            match self.ask(&link, to, room).await {
+            match self.ask_all(&link, to, room).await {
                 End::Done => return None,
                 End::Limit => {
                     let detail = format!("more than {} bytes are under the roots", self.want.limit_bytes);
@@ -118,6 +121,18 @@ impl Walk {
             }
         }
         Some(self.tally.error(&self.shared, "dag", "a block under the roots"))
+    }
+
+    /// Asks one provider until it has no more, or is to blame. One that gave up because our caller paused is
+    /// asked for the rest.
+    async fn ask_all(&mut self, link: &Link, to: &mpsc::Sender<Waiting>, room: &Arc<Semaphore>) -> End {
+        let _walking = link.walking(self.shared.host.limits().receive_window_bytes);
+        loop {
+            let end = self.ask(link, to, room).await;
+            if !matches!(end, End::Next(Miss::GivenUp)) || !std::mem::take(&mut self.waited) {
+                return end;
+            }
+        }
     }
 
     /// Asks one provider for what is still missing, and passes on what comes.
@@ -170,6 +185,7 @@ impl Walk {
     ) -> Result<(), End> {
         // Room first: while the caller is slow, the block stays at the provider.
         let share = u32::try_from(length).unwrap_or(u32::MAX);
+        self.waited |= room.available_permits() < length || to.capacity() == 0;
         let share = room.clone().acquire_many_owned(share).await.map_err(|_| End::Done)?;
         let limit = self.shared.host.limits().block_bytes;
         let (cid, bytes) = self.shared.read_block(link, reader, length, limit).await.map_err(End::Next)?;
