@@ -130,7 +130,9 @@ impl Router {
         }
         want.roots.iter().try_for_each(CidPolicy::check)?;
         let unsupported = "no transport of this node brings a DAG in one request";
-        let mut failed = Error::new(ErrorKind::Unsupported, "fetch_dag", unsupported);
+        let mut failed = Error::new(ErrorKind::Unsupported, "fetch_dag", unsupported).mend(
+            "name one that does under fetch in [node], such as quic; or get it, which asks block by block",
+        );
         for again in [false, true] {
             if again && !self.dial_hints(&want.hints).await {
                 break;

@@ -166,6 +166,7 @@ impl Router {
         }
         Err(failed.unwrap_or_else(|| {
             Error::new(ErrorKind::Unsupported, "connect", "no transport of this node dials")
+                .mend("name one that does in [node], such as quic")
         }))
     }
 

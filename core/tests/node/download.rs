@@ -215,6 +215,7 @@ async fn get_works_block_by_block_where_no_wire_brings_more() {
     assert_eq!(got.sources, [(remote(1), got.bytes)]);
     let error = node.fetch_dag(want(&tree[0])).await.err().expect("unsupported");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.hint().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -263,6 +263,7 @@ async fn a_raw_topic_hands_out_bare_payloads() {
     assert_eq!((message.author(), &message.payload()[..]), (None, &b"bare"[..]));
     let error = node.publish(&topic(), "mine").await.expect_err("the wire carries no bare payloads");
     assert_eq!(error.kind(), carrick_core::ErrorKind::Unsupported);
+    assert!(error.hint().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -234,6 +234,19 @@ async fn without_a_broadcast_transport_it_is_unsupported() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_no_transport_dials_connect_is_unsupported() {
+    let wire = Wire::new().with(|caps| caps.dials = false);
+    let node = on(&wire).open().await.expect("opens");
+    let somebody = carrick_core::PeerAddr::new(
+        key(1).public().to_peer_id(),
+        vec!["/ip4/192.0.2.1/udp/4600/quic-v1".parse().expect("an address")],
+    );
+    let error = node.connect(&somebody).await.expect_err("unsupported");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.hint().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_of_its_own_is_given_every_block_once() {
     let wire = Wire::new().with(|caps| {
         caps.fetch.as_mut().expect("fetches").serving = carrick_core::Serving::FromOwnStore;

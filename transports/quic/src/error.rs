@@ -10,6 +10,10 @@ use crate::wire::{Broken, Reason, clean};
 
 /// The alert `access_denied`: a verifier said no.
 const ACCESS_DENIED: u8 = 49;
+/// What to do about a version that we do not speak.
+const SAME_VERSION: &str = "run the same version of this program at both ends";
+/// What to do about a peer that is not admitted here, unless it is banned.
+const ADD_MEMBER: &str = "add its id to `members` under [node]; a ban passes by itself";
 
 /// Why reading or writing frames stopped.
 #[derive(Clone, Debug)]
@@ -174,7 +178,9 @@ impl DialFault {
             Self::Handshake(fault) => {
                 let detail = format!("{whom} broke the handshake off: {fault}");
                 match fault {
-                    Fault::Broken(Broken::Version(_)) => error(ErrorKind::Unsupported, detail),
+                    Fault::Broken(Broken::Version(_)) => {
+                        error(ErrorKind::Unsupported, detail).mend(SAME_VERSION)
+                    }
                     Fault::Lost(source) => error(ErrorKind::Unreachable, detail).from_source(source),
                     _ => error(ErrorKind::Unreachable, detail),
                 }
@@ -188,7 +194,9 @@ fn distrusted(distrust: Distrust, whom: &str) -> Error {
     match distrust {
         Distrust::OtherKey(found) => refused(format!("{whom} proved another key: it is {found}"))
             .mend("was the peer set up anew? Then its id, after /p2p/ in the address, changed as well"),
-        Distrust::NotAdmitted(found) => refused(format!("{found} at {whom} is not admitted here")),
+        Distrust::NotAdmitted(found) => {
+            refused(format!("{found} at {whom} is not admitted here")).mend(ADD_MEMBER)
+        }
         Distrust::NoPeer => refused(format!("{whom} has no ed25519 key")),
         Distrust::Oneself => oneself(whom),
     }
@@ -211,12 +219,31 @@ fn refused(reason: Reason, text: &str, whom: &str) -> Error {
     match reason {
         Reason::Network => error.mend("compare `network` under [node] at both ends"),
         Reason::NotAdmitted => error.mend("the other end must name this peer's id in its `members`"),
+        Reason::Version => error.mend(SAME_VERSION),
+        Reason::Disconnected => error.mend("the other end ended the link; it can connect to this one again"),
         _ => error,
     }
 }
 
 /// A peer that may not be dialled from here.
 pub(crate) fn not_admitted(peer: &PeerId) -> Error {
-    Error::new(ErrorKind::Unauthorized, "dial", format!("{peer} is not admitted here"))
-        .mend("add its id to `members` under [node]")
+    Error::new(ErrorKind::Unauthorized, "dial", format!("{peer} is not admitted here")).mend(ADD_MEMBER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_either_end_can_mend_says_how() {
+        let refusals = [Reason::Network, Reason::NotAdmitted, Reason::Version, Reason::Disconnected];
+        let mut faults: Vec<_> =
+            refusals.into_iter().map(|reason| DialFault::Refused(reason, String::new())).collect();
+        faults.push(DialFault::Handshake(Fault::Broken(Broken::Version(2))));
+        faults.push(DialFault::Full);
+        for fault in faults {
+            let told = fault.clone().into_error("a peer");
+            assert!(told.hint().is_some(), "{fault:?}: {told}");
+        }
+    }
 }
