@@ -83,14 +83,15 @@ pub struct Limits {
     pub handshakes: usize,
     /// Concurrent streams of one peer. Default 100, range 4 to 65,536.
     pub streams_per_peer: usize,
-    /// Time for a handshake; also how long a request waits for serving memory. Default 10 s, range 1 ms to 1 h.
+    /// Time for a handshake. Default 10 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub handshake: Duration,
     /// Deadline of a fetch. Default 60 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub fetch_deadline: Duration,
     /// Longest time without a new block during a fetch; divided by the number of transports that fetch, the head start of
-    /// each before the next. Default 10 s, range 1 ms to 1 h.
+    /// each before the next. Half of it is how long a request of a peer waits for serving memory. Default 10 s, range
+    /// 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub fetch_idle: Duration,
     /// Blocks being fetched at once; more wait. Default 256, range 1 to 65,536.

@@ -295,7 +295,8 @@ impl Host {
     /// A block for a peer that asks for it; waits for serving memory. `None` when we have it not.
     ///
     /// # Errors
-    /// What the store answers; `Busy` when serving memory stayed full for the handshake time.
+    /// What the store answers; `Busy` when serving memory stayed full for half of
+    /// [`fetch_idle`](Limits::fetch_idle).
     ///
     /// # Cancel safety
     /// Safe.

@@ -106,10 +106,10 @@ impl Core {
         serves
     }
 
-    /// A share of serving memory; waits for it, but not for ever.
+    /// A share of serving memory; waits for it, but not for so long that the asker has left before it hears of it.
     pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<Share> {
         let waiting = self.serving.memory.take(asker, bytes.div_ceil(SHARE));
-        match tokio::time::timeout(self.limits.handshake, waiting).await {
+        match tokio::time::timeout(self.limits.fetch_idle / 2, waiting).await {
             Ok(Ok(share)) => Ok(share),
             _ => Err(self.busy(asker, "serving memory is full")),
         }

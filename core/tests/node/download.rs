@@ -299,8 +299,10 @@ async fn serving_memory_is_bounded_and_given_back() {
     let host = wire.host();
     let first = host.block(&remote(1), block.cid()).await.expect("serves").expect("has it");
     let _second = host.block(&remote(2), block.cid()).await.expect("serves").expect("has it");
+    let asked = Instant::now();
     let error = host.block(&remote(3), block.cid()).await.expect_err("full");
     assert_eq!((error.kind(), node.counter("serve_busy")), (ErrorKind::Busy, 1));
+    assert!(asked.elapsed() < node.limits().fetch_idle, "the asker still listens");
     drop(first);
     assert!(host.block(&remote(3), block.cid()).await.expect("serves").is_some());
 }
