@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use carrick_core::Host;
 use quinn::{ReadExactError, RecvStream, SendStream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use super::buffers::Buffers;
 use crate::error::Fault;
 use crate::wire::{Broken, HEAD_BYTES, Head, Kind};
 
@@ -19,12 +20,13 @@ pub(crate) struct Reader {
     stream: RecvStream,
     host: Host,
     idle: Option<Duration>,
+    buffers: Buffers,
 }
 
 impl Reader {
     /// Waits for a head for ever; for the rest of a frame that has begun, as long as a fetch would.
     pub(crate) fn new(stream: RecvStream, host: &Host) -> Self {
-        Self { stream, host: host.clone(), idle: None }
+        Self { stream, host: host.clone(), idle: None, buffers: Buffers::default() }
     }
 
     /// Gives up when no byte came for so long, of a head too.
@@ -52,14 +54,14 @@ impl Reader {
     /// As many bytes as a head said, in one piece of exactly that size.
     pub(crate) async fn body(&mut self, length: usize) -> Result<Bytes, Fault> {
         let idle = self.idle.unwrap_or(self.host.limits().fetch_idle);
-        let mut body = BytesMut::with_capacity(length);
+        let mut body = self.buffers.take(length);
         let mut room = (&mut body).limit(length);
         while room.has_remaining_mut() {
             if within(Some(idle), self.stream.read_buf(&mut room)).await?? == 0 {
                 return Err(Fault::Cut);
             }
         }
-        Ok(body.freeze())
+        Ok(self.buffers.lend(body))
     }
 }
 

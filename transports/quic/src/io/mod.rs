@@ -5,6 +5,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod ask;
+mod buffers;
 pub(crate) mod control;
 pub(crate) mod dial;
 pub(crate) mod frames;
