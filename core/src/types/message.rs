@@ -27,6 +27,10 @@ pub const DAG_CBOR: u64 = 0x71;
 const VERSION: u64 = 1;
 const DOMAIN: &[u8] = b"carrick/message/1:";
 const SIGNATURE_BYTES: usize = 64;
+/// `61 76 01`.
+const VERSION_ENTRY_BYTES: usize = 3;
+/// `63 736967 5840` and the signature.
+const SIGNATURE_ENTRY_BYTES: usize = 6 + SIGNATURE_BYTES;
 
 /// Identifies a message everywhere: the CID (v1, dag-cbor, sha2-256) of its canonical envelope.
 ///
@@ -288,23 +292,8 @@ impl Message {
     }
 
     /// Whether the author signed exactly this content; `key` is the author's.
-    pub(crate) fn signature_holds(&self, network: &NetworkId, key: &PublicKey) -> bool {
-        let parts = &*self.0;
-        let Some(author) = &parts.author else { return false };
-        let author = author.to_bytes();
-        let wire = Wire {
-            v: VERSION,
-            sig: None,
-            link: parts.link,
-            time: parts.time.as_millis(),
-            topic: parts.topic.as_str(),
-            seqno: parts.seqno,
-            author: Raw::new(&author),
-            network: network.as_str(),
-            parents: Cow::Borrowed(&parts.parents),
-            payload: parts.link.is_none().then(|| Raw::new(&parts.payload)),
-        };
-        wire.encode(DOMAIN).is_ok_and(|signed| key.verify(&signed, &parts.signature))
+    pub(crate) fn signature_holds(&self, key: &PublicKey) -> bool {
+        signed_part(&self.0.encoded).is_some_and(|signed| key.verify(&signed, &self.0.signature))
     }
 
     /// The same message with its linked payload at hand.
@@ -391,6 +380,14 @@ impl fmt::Debug for Message {
             .field("payload_bytes", &self.0.payload.len())
             .finish()
     }
+}
+
+/// What was signed, of a canonical envelope: all but `sig`, which always stands behind `v` and before all the others.
+fn signed_part(encoded: &[u8]) -> Option<Vec<u8>> {
+    let (entries, rest) = encoded.split_first()?;
+    let (version, rest) = rest.split_at_checked(VERSION_ENTRY_BYTES)?;
+    let (_, others) = rest.split_at_checked(SIGNATURE_ENTRY_BYTES)?;
+    Some([DOMAIN, &[entries.checked_sub(1)?], version, others].concat())
 }
 
 /// Another version may have other fields, so what cannot be read is asked for its version alone.

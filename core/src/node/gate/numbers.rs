@@ -35,6 +35,7 @@ pub(crate) struct Numbers(Mutex<State>);
 #[derive(Debug)]
 struct State {
     windows: LruCache<Key, Window>,
+    next_id: u64,
     /// Whose window must be saved, or deleted where there is none any more. Encoded when it is saved: a message marks it,
     /// and there are many between two saves.
     dirty: BTreeSet<Key>,
@@ -47,8 +48,12 @@ struct Window {
     /// Bit `n` says that `highest - n` was used.
     used: [u64; WORDS],
     last: Cid,
-    /// Until then no message waits for its parent. Not saved.
+    /// Until then no message waits for its parent. Neither this nor what follows is saved.
     impatient_until: Option<Instant>,
+    /// Names it among the recent messages; no two windows ever have the same.
+    id: u64,
+    /// It is among those to save already.
+    dirty: bool,
 }
 
 /// What the numbers say of a message.
@@ -64,7 +69,7 @@ pub(crate) enum Number {
 
 impl Window {
     fn new(highest: u64, last: Cid) -> Self {
-        Self { highest, used: [0; WORDS], last, impatient_until: None }
+        Self { highest, used: [0; WORDS], last, impatient_until: None, id: 0, dirty: false }
     }
 
     fn used(&self, number: u64) -> bool {
@@ -110,22 +115,31 @@ impl Window {
             *word = u64::from_be_bytes(bytes.try_into().ok()?);
         }
         let (highest, last) = (u64::from_be_bytes(*highest), Cid::try_from(last).ok()?);
-        Some(Self { highest, used, last, impatient_until: None })
+        Some(Self { used, ..Self::new(highest, last) })
     }
 }
 
-/// The last accepted messages, by author, topic and number.
+impl State {
+    /// Begins a window; answers whose was pushed out for it.
+    fn add(&mut self, key: Key, window: Window) -> Option<Key> {
+        self.next_id += 1;
+        self.windows.push(key, Window { id: self.next_id, ..window }).map(|(pushed_out, _)| pushed_out)
+    }
+}
+
+/// The last accepted messages, by the id of their window and their number: a key that is cheap to hash.
 #[derive(Debug, Default)]
 struct Recent {
-    by_number: HashMap<(PeerId, Topic, u64), Message>,
-    order: VecDeque<(PeerId, Topic, u64)>,
+    by_number: HashMap<(u64, u64), Message>,
+    order: VecDeque<(u64, u64)>,
     bytes: usize,
 }
 
 impl Recent {
-    fn keep(&mut self, key: (PeerId, Topic, u64), message: &Message) {
+    fn keep(&mut self, window: u64, message: &Message) {
+        let key = (window, message.seqno());
         self.bytes += message.held_bytes();
-        if let Some(old) = self.by_number.insert(key.clone(), message.clone()) {
+        if let Some(old) = self.by_number.insert(key, message.clone()) {
             self.bytes -= old.held_bytes();
             return;
         }
@@ -143,56 +157,52 @@ impl Numbers {
     pub(crate) fn new(authors: usize) -> Self {
         let authors = NonZeroUsize::new(authors).unwrap_or(NonZeroUsize::MIN);
         let windows = LruCache::new(authors);
-        Self(Mutex::new(State { windows, dirty: BTreeSet::new(), recent: Recent::default() }))
+        Self(Mutex::new(State { windows, next_id: 0, dirty: BTreeSet::new(), recent: Recent::default() }))
     }
 
     /// Takes back what [`take_dirty`](Self::take_dirty) saved in an earlier life. A damaged entry is left out.
     pub(crate) fn restore(&self, key: &str, value: &[u8]) {
         if let (Some(key), Some(window)) = (key_of(key), Window::decode(value)) {
-            self.lock().windows.put(key, window);
+            self.lock().add(key, window);
         }
     }
 
     /// Judges a message's number.
     pub(crate) fn check(&self, author: &PeerId, message: &Message) -> Number {
         let state = self.lock();
-        let number = (*author, message.topic().clone(), message.seqno());
-        if let Some(other) = state.recent.by_number.get(&number) {
-            return if other.id() == message.id() {
-                Number::Used
-            } else {
-                Number::Equivocation(other.clone())
-            };
-        }
-        let key = (number.0, number.1);
-        match state.windows.peek(&key) {
-            Some(window) if window.used(message.seqno()) => Number::Used,
-            _ => Number::Fresh,
+        let Some(window) = state.windows.peek(&(*author, message.topic().clone())) else {
+            return Number::Fresh;
+        };
+        match state.recent.by_number.get(&(window.id, message.seqno())) {
+            Some(same) if same.id() == message.id() => Number::Used,
+            Some(other) => Number::Equivocation(other.clone()),
+            None if window.used(message.seqno()) => Number::Used,
+            None => Number::Fresh,
         }
     }
 
     /// Marks an accepted message's number as used. Answers the parent that it follows and that was not the last one
     /// seen, if there is one: a sign of a gap.
     pub(crate) fn mark(&self, author: PeerId, message: &Message) -> Option<Cid> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let key = (author, message.topic().clone());
-        state.recent.keep((author, key.1.clone(), message.seqno()), message);
-        let fresh = Window::new(message.seqno(), *message.id().cid());
-        let known = state.windows.contains(&key);
-        if !known
-            && state.windows.len() == state.windows.cap().get()
-            && let Some((pushed_out, _)) = state.windows.pop_lru()
-        {
-            state.dirty.insert(pushed_out);
+        let last = state.windows.peek(&key).map(|window| window.last);
+        if last.is_none() {
+            let fresh = Window::new(message.seqno(), *message.id().cid());
+            let pushed_out = state.add(key.clone(), fresh);
+            state.dirty.extend(pushed_out);
         }
-        let window = state.windows.get_or_insert_mut(key.clone(), || fresh);
-        let before = window.last;
+        let window = state.windows.get_mut(&key)?;
         if message.seqno() >= window.highest {
             window.last = *message.id().cid();
         }
         window.mark(message.seqno());
-        state.dirty.insert(key);
-        message.parents().iter().find(|parent| known && **parent != before).copied()
+        if !std::mem::replace(&mut window.dirty, true) {
+            state.dirty.insert(key);
+        }
+        state.recent.keep(window.id, message);
+        message.parents().iter().find(|parent| last.is_some_and(|last| **parent != last)).copied()
     }
 
     /// The parent that a message came before, if it is worth waiting for.
@@ -221,9 +231,16 @@ impl Numbers {
 
     /// What must be saved, once.
     pub(crate) fn take_dirty(&self) -> Vec<(String, Option<Bytes>)> {
-        let mut state = self.lock();
-        let dirty = std::mem::take(&mut state.dirty);
-        dirty.iter().map(|key| (name(key), state.windows.peek(key).map(Window::encode))).collect()
+        let mut guard = self.lock();
+        let State { windows, dirty, .. } = &mut *guard;
+        let save = |key| {
+            let window = windows.peek_mut(&key).map(|window| {
+                window.dirty = false;
+                window.encode()
+            });
+            (name(&key), window)
+        };
+        std::mem::take(dirty).into_iter().map(save).collect()
     }
 
     /// An entry that [`take_dirty`](Self::take_dirty) gave could not be saved.
@@ -293,7 +310,7 @@ mod tests {
             let time = crate::Time(0);
             let draft = Draft { network: &network, topic: &topic, seqno, time, parents: vec![], body };
             let message = draft.sign(&key).expect("signs");
-            recent.keep((key.public().to_peer_id(), topic.clone(), seqno), &message);
+            recent.keep(1, &message);
         }
         assert!(recent.by_number.len() <= RECENT_BYTES / (2 << 20), "{} are kept", recent.by_number.len());
     }
