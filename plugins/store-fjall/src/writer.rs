@@ -3,7 +3,7 @@
 //! So concurrent writers share a flush, which is what a write to disk costs, and nothing blocks the async runtime. The
 //! queue is bounded in count and in bytes; who finds it full waits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ impl Writer {
         let shared = Arc::new(Shared { usage: Mutex::new(usage), flushes: AtomicU64::new(0) });
         let (queue, requests) = mpsc::channel(QUEUE_WRITES);
         let (ending, ended) = watch::channel(());
-        let thread = Thread { db, room, disk, usage, broken: None, shared: shared.clone() };
+        let thread = Thread { db, room, disk, usage, was_full: false, broken: None, shared: shared.clone() };
         let body = move || {
             thread.run(requests);
             drop(ending);
@@ -140,6 +140,8 @@ struct Thread {
     room: Room,
     disk: PathBuf,
     usage: Usage,
+    /// Whether the disk was ever found full. The database's own threads fail then, too, some time later, and do not say why.
+    was_full: bool,
     /// Set by the first failed write. After it the database cannot tell what is on disk, so it only reads.
     broken: Option<Broken>,
     shared: Arc<Shared>,
@@ -165,6 +167,7 @@ impl Thread {
         if let Some(broken) = &self.broken {
             return refuse(group.into_iter().map(Request::waiter), broken);
         }
+        self.look_at_disk();
         let mut batch = Batch::new(&self.db, &self.room, self.usage, &self.disk);
         let mut waiting = Vec::with_capacity(group.len());
         for Request { write, answer, room } in group {
@@ -180,12 +183,20 @@ impl Thread {
                 waiting.into_iter().for_each(|(waiter, changed)| reply(waiter.answer, Ok(changed)));
             }
             Err(cause) => {
-                let broken = self.broken.insert(Broken::new(cause, &self.disk));
+                self.look_at_disk();
+                let broken = self.broken.insert(Broken {
+                    cause: Arc::new(cause),
+                    full: self.was_full.then(|| self.disk.clone()),
+                });
                 let cause = broken.error("write");
                 tracing::error!(%cause, "the store failed to write and only reads until it is opened again");
                 refuse(waiting.into_iter().map(|(waiter, _)| waiter), broken);
             }
         }
+    }
+
+    fn look_at_disk(&mut self) {
+        self.was_full |= free_bytes(&self.disk) < FLOOR_BYTES;
     }
 
     fn committed(&mut self, committed: Committed) {
@@ -198,25 +209,21 @@ impl Thread {
 /// The failed write that stopped the store.
 struct Broken {
     cause: Arc<fjall::Error>,
-    /// The disk, if it was full. The database's own threads fail, too, and do not say why.
+    /// The disk, if it was full.
     full: Option<PathBuf>,
 }
 
 impl Broken {
-    fn new(cause: fjall::Error, disk: &Path) -> Self {
-        let full = free_bytes(disk) < FLOOR_BYTES;
-        Self { cause: Arc::new(cause), full: full.then(|| disk.to_path_buf()) }
-    }
-
     fn error(&self, operation: &'static str) -> Error {
         let error = failed(operation, self.cause.clone());
-        let Some(disk) = &self.full else {
+        let told = error.kind() == ErrorKind::Full || matches!(*self.cause, fjall::Error::Poisoned);
+        let Some(disk) = self.full.as_ref().filter(|_| told) else {
             return error.mend(
                 "the store only reads now: make room if the disk was full, look after it otherwise, then start the \
                  node again",
             );
         };
-        let detail = format!("the disk of {} is full: {}", disk.display(), error.detail());
+        let detail = format!("the disk of {} ran full: {}", disk.display(), error.detail());
         Error::new(ErrorKind::Full, operation, detail)
             .mend("the store only reads now: make room on the disk, then start the node again")
     }
