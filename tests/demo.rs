@@ -51,3 +51,14 @@ fn what_cannot_work_is_said_at_once() {
     run(dir.path(), ["demo", "--input", "nowhere"]).fails(4);
     run(dir.path(), ["demo", "--input", ".", "--keep", "kept"]).fails(2);
 }
+
+#[test]
+fn the_input_is_read_before_there_are_nodes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir(dir.path().join("input")).expect("made");
+    std::os::unix::fs::symlink("nowhere", dir.path().join("input/link")).expect("made");
+    let error = run(dir.path(), ["demo", "--input", "input", "--keep", "kept", "--json"]).fails(1).error();
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("input/link")), "{error}");
+    assert!(error["hint"].is_string(), "{error}");
+    assert_eq!(fs::read_dir(dir.path().join("kept")).expect("made").count(), 0, "a node was begun");
+}

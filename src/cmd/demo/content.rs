@@ -38,7 +38,14 @@ pub(super) async fn share(
             "step": "get", "node": member.number, "bytes": share.fetched.bytes, "seconds": share.seconds,
             "sources": share.fetched.sources, "verified": share.same,
         });
-        cx.note_step(&line, &format!("node {} got it", member.number));
+        cx.note_step(
+            &line,
+            &format!(
+                "node {} got {}",
+                member.number,
+                if share.same { "it, byte for byte" } else { "OTHER BYTES" }
+            ),
+        );
         report.shares.insert(member.number, share);
     }
     Ok(())

@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use carrick::ErrorKind;
+use carrick::dag::{AddOptions, Layout, NullSink, add_path};
 
+use super::super::Cx;
 use crate::fault::{Fault, Outcome};
 
 /// How much of the current folder is taken.
@@ -25,7 +27,8 @@ pub(super) fn choose(input: Option<&Path>, place: &Path) -> Outcome<PathBuf> {
                     io::ErrorKind::NotFound => ErrorKind::NotFound,
                     _ => ErrorKind::Unauthorized,
                 };
-                Err(Fault::new(kind, "demo", format!("{}: {error}", path.display())).into())
+                let fault = Fault::new(kind, "demo", format!("{}: {error}", path.display()));
+                Err(fault.mend("--input takes a file or folder that this user may read").into())
             }
         };
     }
@@ -35,6 +38,15 @@ pub(super) fn choose(input: Option<&Path>, place: &Path) -> Outcome<PathBuf> {
     copied
         .map_err(|error| Fault::new(ErrorKind::Unexpected, "demo", format!("the current folder: {error}")))?;
     Ok(copy)
+}
+
+/// Reads all of it once, as putting will: links, devices and what may not be read are told before there are nodes.
+pub(super) async fn check(cx: &Cx, input: &Path) -> Outcome {
+    let bar = cx.term.progress("reading", None);
+    let options = AddOptions::new(Layout::default()).progress(|progress| bar.set_position(progress.bytes));
+    let read = add_path(input, options, &mut NullSink).await;
+    bar.finish_and_clear();
+    Ok(read.map(drop)?)
 }
 
 fn is_inside(place: &Path, folder: &Path) -> bool {

@@ -74,9 +74,22 @@ impl Talk {
         Ok(())
     }
 
+    /// The state for a person.
+    pub(super) fn verdict(&self, good: &str) -> String {
+        verdict(&self.expected, &self.received, good)
+    }
+
     /// The state as a step.
     pub(super) fn line(&self, step: &str) -> serde_json::Value {
         json!({ "step": step, "expected": sum(&self.expected), "received": sum(&self.received) })
+    }
+}
+
+/// What may be said: the good news only when everything that arrived is what was sent.
+fn verdict(expected: &[u64], received: &[u64], good: &str) -> String {
+    match expected == received {
+        true => good.to_string(),
+        false => format!("NOT all agree: {} of {} readings are right", sum(received), sum(expected)),
     }
 }
 
@@ -118,6 +131,12 @@ async fn next(lines: &mut Lines) -> Outcome<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn good_news_waits_for_the_comparison() {
+        assert_eq!(verdict(&[2, 2], &[2, 2], "all have all"), "all have all");
+        assert_eq!(verdict(&[2, 2], &[2, 1], "all have all"), "NOT all agree: 3 of 4 readings are right");
+    }
 
     #[test]
     fn only_what_was_said_agrees_whatever_its_order() {

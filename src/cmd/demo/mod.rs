@@ -33,6 +33,7 @@ pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     let place = Place::new(args.keep.as_deref())?;
     let mut report = Report::new(usize::from(args.nodes));
     let input = input::choose(args.input.as_deref(), place.path())?;
+    input::check(cx, &input).await?;
 
     let mut fleet = Fleet::start(cx, args, place.path()).await?;
     step("connect", fleet.connected(None)).await?;
@@ -41,7 +42,7 @@ pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     let mut talk = step("subscribe", Talk::begin(&fleet)).await?;
     let rounds: Vec<_> = (0..fleet.nodes.len()).map(|node| (node, READINGS)).collect();
     step("messages", talk.exchange(cx, &fleet, &rounds)).await?;
-    cx.note_step(&talk.line("messages"), "every node has the readings of all");
+    cx.note_step(&talk.line("messages"), &talk.verdict("every node has the readings of all"));
 
     step("content", content::share(cx, &fleet, &input, place.path(), &mut report)).await?;
 
@@ -50,7 +51,8 @@ pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     step("restart", talk.rejoin(&fleet, last)).await?;
     step("restart", talk.exchange(cx, &fleet, &[(last, 1), (0, 1)])).await?;
     step("restart", content::still_there(&fleet, &report, last)).await?;
-    cx.note_step(&talk.line("restart"), "the node that was killed takes part again, and has what it had");
+    let verdict = talk.verdict("the node that was killed takes part again, and has what it had");
+    cx.note_step(&talk.line("restart"), &verdict);
 
     report.messages(&fleet, &talk);
     step("stop", fleet.stop()).await?;
