@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -139,7 +140,34 @@ pub(crate) fn show(mut table: comfy_table::Table) -> String {
     table.trim_fmt()
 }
 
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        return text;
+    }
+    let dash = if text.starts_with('-') { "./" } else { "" };
+    format!("'{dash}{}'", text.replace('\'', r"'\''"))
+}
+
 /// A number of bytes for a person: 1.5 MiB.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+    use std::path::Path;
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_needs_it() {
+        let quoted = |path: &str| quoted(Path::new(path));
+        assert_eq!(quoted("/home/größe/node-1"), "/home/größe/node-1");
+        assert_eq!(quoted("my node"), "'my node'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$HOME;x"), "'$HOME;x'");
+        assert_eq!(quoted("-x"), "'./-x'");
+    }
 }

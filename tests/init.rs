@@ -67,3 +67,25 @@ fn a_transport_that_is_not_linked_makes_no_file() {
     assert_eq!(refused["hint"], "did you mean \"quic\"?");
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
 }
+
+#[test]
+fn the_way_to_start_it_can_be_pasted_into_a_shell() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let said = run(dir.path(), ["init", "my node"]).ok().stderr();
+    assert!(said.contains("cd 'my node' && carrick up"), "{said}");
+}
+
+#[test]
+fn a_used_folder_without_its_key_gets_no_new_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let a = init(dir.path(), "a", None);
+    let key = a.join("data/identity.key");
+    fs::create_dir(a.join("data/blocks")).expect("made");
+    fs::remove_file(&key).expect("there");
+    for command in [&["up"][..], &["init", "--force"]] {
+        let error = run(&a, command.iter().chain(&["--json"])).fails(2).error();
+        assert!(error["message"].as_str().is_some_and(|text| text.contains("another peer")), "{error}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("put a copy")), "{error}");
+    }
+    assert!(!key.exists());
+}

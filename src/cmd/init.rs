@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::args::Init;
 use super::{CONFIG_FILE, Cx};
 use crate::fault::{Fault, Outcome};
+use crate::terminal::quoted;
 
 /// The data folder that is written into the file.
 const DATA_DIR: &str = "data";
@@ -34,8 +35,7 @@ pub(super) fn run(cx: &Cx, args: &Init) -> Outcome {
     cx.term.line(format!("wrote    {}", made.config.display()))?;
     cx.term.line(format!("peer     {}", made.peer))?;
     cx.term.line(format!("network  {}", made.network))?;
-    let cd =
-        if args.dir == Path::new(".") { String::new() } else { format!("cd {} && ", args.dir.display()) };
+    let cd = if args.dir == Path::new(".") { String::new() } else { format!("cd {} && ", quoted(&args.dir)) };
     cx.term.note(format!("start it with: {cd}carrick up"));
     Ok(())
 }
@@ -73,7 +73,7 @@ pub(super) fn make(args: &Init) -> Outcome<Made> {
 fn identity_of(data_dir: &Path, force: bool) -> Outcome<Keypair> {
     let file = identity::path(data_dir);
     if fs::symlink_metadata(&file).is_err() {
-        return Ok(identity::create(data_dir)?);
+        return Ok(identity::load_or_create(data_dir)?);
     }
     if !force {
         return Err(refuse(

@@ -72,7 +72,16 @@ pub fn create(data_dir: &Path) -> Result<Keypair> {
 /// # Errors
 /// As [`load`] and [`create`].
 pub fn load_or_create(data_dir: &Path) -> Result<Keypair> {
-    if path(data_dir).exists() || !is_fresh(data_dir) { load(data_dir) } else { create(data_dir) }
+    let file = path(data_dir);
+    match (file.exists(), is_fresh(data_dir)) {
+        (true, _) => load(data_dir),
+        (false, true) => create(data_dir),
+        (false, false) => Err(wrong(format!(
+            "{} is missing, but the folder was used: a new key would be another peer",
+            file.display()
+        ))
+        .mend("put a copy of the key back, or begin as another peer in another data folder")),
+    }
 }
 
 /// Whether nothing but a lock is in the folder.
