@@ -117,6 +117,9 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::NobodyReads,
+            io::ErrorKind::StorageFull => Fault::new(ErrorKind::Full, "output", error.to_string())
+                .mend("make room on the disk that the output goes to")
+                .into(),
             _ => Fault::new(ErrorKind::Unexpected, "output", error.to_string()).into(),
         }
     }

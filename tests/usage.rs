@@ -59,6 +59,46 @@ fn wrong_usage_says_in_two_lines_what_is_missing() {
 }
 
 #[test]
+fn a_wrong_value_is_named_with_its_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let a = init(dir.path(), "a", None);
+    fs::create_dir(a.join("folder")).expect("made");
+    fs::write(a.join("file"), "file").expect("written");
+    let cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["init", "b", "--network", "A b"], "\"A b\"", "sensors-1"),
+        (&["init", "b", "--listen", "here"], "\"here\"", "/ip4/"),
+        (&["init", "b", "--bootstrap", "there"], "\"there\"", "/p2p/"),
+        (&["connect", "there"], "\"there\"", "/p2p/"),
+        (&["disconnect", "him"], "\"him\"", "carrick peers"),
+        (&["get", "abc"], "\"abc\"", "carrick put"),
+        (&["get", cid, "--deadline", "-3s"], "\"-3s\" is no time", "--help"),
+        (&["get", cid, "-o", "file/x"], "file is no folder", "write elsewhere"),
+        (&["subscribe", "t", "--count", "0"], "\"0\"", "--help"),
+        (&["subscribe", "t", "--timeout", "soon"], "\"soon\" is no time", "--help"),
+        (&["demo", "--nodes", "many"], "\"many\" is no number from 2 to 16", "--help"),
+        (&["publish", "t", "--file", "folder"], "folder", "carrick put"),
+        (&["status", "--set", "node.zzz=1"], "zzz", "leave it out"),
+    ];
+    for (arguments, message, hint) in cases {
+        let error = run(&a, arguments.iter().chain(&["--json"])).fails(2).error();
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(message)), "{error}");
+        assert!(error["hint"].as_str().is_some_and(|text| text.contains(hint)), "{error}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_finds_no_room_is_full() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = carrick(dir.path());
+    command.args(["plugins", "--json"]).stdout(fs::File::create("/dev/full").expect("there"));
+    let error = common::Ran(command.output().expect("runs")).fails(5).error();
+    assert_eq!(error["kind"], "full");
+    assert!(error["hint"].is_string(), "{error}");
+}
+
+#[test]
 fn an_empty_variable_names_no_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let a = init(dir.path(), "a", None);

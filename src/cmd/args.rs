@@ -73,11 +73,13 @@ pub(crate) enum Command {
     /// Connects to a peer
     Connect {
         /// Where it is, as its `carrick up` prints it, or the id of a peer whose address is known
+        #[arg(value_parser = peer_addr)]
         address: PeerAddr,
     },
     /// Ends the connection to a peer
     Disconnect {
         /// Its id
+        #[arg(value_parser = peer_id)]
         peer: PeerId,
     },
     /// Lists the plugins linked into this program
@@ -99,16 +101,16 @@ pub(crate) struct Init {
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// The network to join [default: a new one with a random name]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = network)]
     pub(crate) network: Option<NetworkId>,
     /// The transport
     #[arg(long, value_name = "NAME", default_value = "quic")]
     pub(crate) transport: String,
     /// An address to listen on; may be given several times
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub(crate) listen: Vec<Multiaddr>,
     /// A peer to stay connected to; may be given several times
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = peer_addr)]
     pub(crate) bootstrap: Vec<PeerAddr>,
     /// Replaces carrick.toml; an identity is kept unless it is damaged, and then moved aside
     #[arg(long)]
@@ -144,10 +146,10 @@ pub(crate) struct Get {
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
     /// How long it may take in all
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) deadline: Option<Duration>,
     /// How long nothing may come
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) idle: Option<Duration>,
 }
 
@@ -170,17 +172,17 @@ pub(crate) struct Subscribe {
     #[arg(value_parser = topic)]
     pub(crate) topic: Topic,
     /// Ends after so many messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) count: Option<u64>,
     /// Ends after this time; exit code 4 if fewer than N messages came (without --count: none)
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
     /// How many nodes
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=16))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
     pub(crate) nodes: u16,
     /// The transport that joins them
     #[arg(long, value_name = "NAME", default_value = "quic")]
@@ -208,18 +210,65 @@ impl std::str::FromStr for ContentPath {
             Some((root, path)) => (root, path.trim_matches('/')),
             None => (text, ""),
         };
-        let root = root.parse().map_err(|error| format!("{root:?} is no CID: {error}"))?;
+        let root = root.parse().map_err(|error| {
+            with_mend(
+                format!("{root:?} is no CID: {error}"),
+                "give what `carrick put` printed, such as bafy…",
+            )
+        })?;
         Ok(Self { root, path: path.into() })
     }
 }
 
+/// A message of ours with its mend, where [`usage`](super::usage) looks for it: as one of clap's tips.
+fn with_mend(message: String, mend: &str) -> String {
+    format!("{message}\n\n  tip: {mend}")
+}
+
+fn told(error: carrick::Error) -> String {
+    let detail = error.detail().to_string();
+    match error.hint() {
+        Some(hint) => with_mend(detail, hint),
+        None => detail,
+    }
+}
+
 fn topic(name: &str) -> Result<Topic, String> {
-    Topic::new(name).map_err(|error| error.detail().to_string())
+    Topic::new(name).map_err(told)
+}
+
+fn network(id: &str) -> Result<NetworkId, String> {
+    NetworkId::new(id).map_err(told)
+}
+
+fn peer_addr(text: &str) -> Result<PeerAddr, String> {
+    text.parse().map_err(told)
+}
+
+fn listen(text: &str) -> Result<Multiaddr, String> {
+    let mend = "write it as /ip4/0.0.0.0/udp/4600/quic-v1";
+    text.parse().map_err(|error| with_mend(format!("{text:?} is no address: {error}"), mend))
+}
+
+fn peer_id(text: &str) -> Result<PeerId, String> {
+    let mend = "`carrick peers` lists the ids of those who are connected";
+    text.parse().map_err(|_| with_mend(format!("{text:?} is no peer id, such as 12D3KooW…"), mend))
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| format!("{text:?} is no number from 1"))
+}
+
+fn nodes(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| (2..=16).contains(number));
+    number.ok_or_else(|| format!("{text:?} is no number from 2 to 16"))
 }
 
 /// Reads `90s`, `500ms`, `2m`, `1h`, or a bare number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
+    let no_time = || format!("{text:?} is no time, such as 90s");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| no_time())?;
     let unit = match &text[digits.len()..] {
         "" | "s" => 1.0,
         "ms" => 0.001,
@@ -227,8 +276,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600.0,
         other => return Err(format!("{other:?} is no unit; allowed: ms, s, m, h, as in 90s")),
     };
-    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no time, such as 90s"))?;
-    Duration::try_from_secs_f64(number * unit).map_err(|_| format!("{text:?} is no time, such as 90s"))
+    Duration::try_from_secs_f64(number * unit).map_err(|_| no_time())
 }
 
 #[cfg(test)]

@@ -72,10 +72,10 @@ fn check_target(output: Option<&Path>) -> Outcome {
             .into());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if folder.is_some_and(|folder| !folder.is_dir()) {
-        let fault =
-            Fault::new(ErrorKind::Config, "get", format!("{}: its folder does not exist", path.display()));
-        return Err(fault.mend("make the folder first").into());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let message = format!("{} cannot be written: {} is no folder", path.display(), folder.display());
+        let fault = Fault::new(ErrorKind::Config, "get", message);
+        return Err(fault.mend("make the folder first, or write elsewhere").into());
     }
     Ok(())
 }

@@ -86,10 +86,15 @@ fn tell(cx: &Cx, published: &Published) -> Outcome {
 }
 
 fn unread(what: &str, error: &std::io::Error) -> Fault {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        std::io::ErrorKind::PermissionDenied => ErrorKind::Unauthorized,
-        _ => ErrorKind::Unexpected,
+    let (kind, mend) = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            (ErrorKind::NotFound, "look at the name; it counts from the current folder")
+        }
+        std::io::ErrorKind::PermissionDenied => (ErrorKind::Unauthorized, "run as a user who may read it"),
+        std::io::ErrorKind::IsADirectory => {
+            (ErrorKind::Config, "`carrick put` takes folders; publish the CID that it prints")
+        }
+        _ => (ErrorKind::Unexpected, "look after the disk"),
     };
-    Fault::new(kind, "publish", format!("{what} cannot be read: {error}"))
+    Fault::new(kind, "publish", format!("{what} cannot be read: {error}")).mend(mend)
 }

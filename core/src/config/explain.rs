@@ -98,19 +98,23 @@ fn said(text: &str, found: Option<String>) -> (String, Option<String>) {
 fn describe(kind: &Kind, key: &str) -> (String, Option<String>) {
     match kind {
         Kind::UnknownField(field, known) => {
-            let mend = closest(field, known).map(|guess| format!("did you mean {guess:?}?"));
-            (format!("unknown key; known keys: {}", list(known)), mend)
+            let guess = closest(field, known).map(|guess| format!("did you mean {guess:?}?"));
+            let mend = guess.unwrap_or("leave it out, or write a known one".into());
+            (format!("unknown key; known keys: {}", list(known)), Some(mend))
         }
         Kind::UnknownVariant(found, known) => {
-            let mend = closest(found, known).map(|guess| format!("did you mean {guess:?}?"));
-            (format!("found {found:?}; allowed: {}", list(known)), mend)
+            let guess = closest(found, known).map(|guess| format!("did you mean {guess:?}?"));
+            (
+                format!("found {found:?}; allowed: {}", list(known)),
+                guess.or(Some("write one of those".into())),
+            )
         }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => (
             format!("found {}; allowed: {}", shown(found), in_words(expected)),
             mend_type(found, expected, key),
         ),
         Kind::InvalidLength(found, expected) => (format!("found {found} items; allowed: {expected}"), None),
-        Kind::MissingField(_) => ("is missing".into(), None),
+        Kind::MissingField(_) => ("is missing".into(), Some(format!("add {key} to the table"))),
         Kind::ISizeOutOfRange(found) => (format!("found {found}, which is out of range"), None),
         Kind::USizeOutOfRange(found) => (format!("found {found}, which is out of range"), None),
         other => (figment::Error::from(other.clone()).to_string(), None),

@@ -125,7 +125,8 @@ impl<S: BlockSink> PathAdder<'_, S> {
                 Err(unsupported(&path, "is a symbolic link; links are not added yet")
                     .mend("put what it points to, or leave it out"))
             } else {
-                Err(unsupported(&path, "is neither a file nor a folder"))
+                Err(unsupported(&path, "is neither a file nor a folder")
+                    .mend("leave it out; what it holds can be put through standard input, as -"))
             }
         }
         .boxed()

@@ -25,7 +25,7 @@ impl NetworkId {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
         if id.is_empty() || id.len() > MAX_NETWORK_BYTES || !id.chars().all(allowed) {
             let detail = format!("{id:?} is no network id: 1 to {MAX_NETWORK_BYTES} of a-z 0-9 . _ -");
-            return Err(Error::new(ErrorKind::Config, "network", detail));
+            return Err(Error::new(ErrorKind::Config, "network", detail).mend("for example sensors-1"));
         }
         Ok(Self(id.into()))
     }
