@@ -8,10 +8,11 @@ use cid::Cid;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use libp2p_identity::PeerId;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::answer::{Answer, Teller, answer};
 use super::core::lock;
 use super::counters::NODE;
 use super::gate::guarded;
@@ -21,9 +22,8 @@ use crate::{Block, CidPolicy, Context, Error, ErrorKind, Fetched, Path, Remote, 
 
 /// A block and who sent it.
 pub(crate) type Landed = (Block, Option<Remote>);
-type Answer = watch::Receiver<Option<Result<Landed>>>;
 /// What the task of a new flight needs: where to tell the answer, and what ends it.
-type Begin = (watch::Sender<Option<Result<Landed>>>, CancellationToken);
+type Begin = (Teller<Result<Landed>>, CancellationToken);
 
 /// Lies of one block's providers before its search ends.
 const MAX_LIARS: usize = 8;
@@ -43,7 +43,7 @@ pub(crate) struct Flights {
 /// A block being fetched, held by whoever waits for it. When the last of them goes, it ends.
 #[derive(Debug)]
 struct Flight {
-    answer: Answer,
+    answer: Answer<Result<Landed>>,
     _ends_it: DropGuard,
 }
 
@@ -58,7 +58,7 @@ impl Flights {
         if let Some(flight) = flying.get(&wanted).and_then(Weak::upgrade) {
             return (flight, None);
         }
-        let (tell, answer) = watch::channel(None);
+        let (tell, answer) = answer();
         let end = CancellationToken::new();
         let flight = Arc::new(Flight { answer, _ends_it: end.clone().drop_guard() });
         flying.insert(wanted, Arc::downgrade(&flight));
@@ -162,11 +162,12 @@ impl Router {
                     () = end.cancelled() => None,
                 };
                 router.flights.forget(&wanted, &this);
-                tell.send_replace(landed);
+                if let Some(landed) = landed {
+                    tell.tell(landed);
+                }
             });
         }
-        let mut answer = flight.answer.clone();
-        let landed = answer.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
+        let landed = flight.answer.clone().told().await;
         landed.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "fetch", "the node closed")))
     }
 

@@ -348,7 +348,8 @@ impl Host {
         let ceiling =
             Duration::from_millis(500).saturating_mul(1 << attempt.min(6)).min(Duration::from_secs(30));
         let half = ceiling / 2;
-        half + half.mul_f64((self.random() >> 11) as f64 / (1_u64 << 53) as f64)
+        // In whole milliseconds, as timers are: a seeded run repeats exactly.
+        half + Duration::from_millis(self.random() % (half.as_millis() as u64 + 1))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Who holds whom: [`Node`] → router → transports → [`Host`] → gate and store; the gate reaches the router weakly. So
 //! dropping the last `Node` without [`Node::close`] frees sockets and store.
 
+mod answer;
 mod book;
 mod builder;
 mod content;

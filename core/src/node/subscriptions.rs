@@ -27,8 +27,9 @@ pub enum Delivery {
 
 /// The accepted messages of a topic, from the moment it was made, as a stream.
 ///
-/// One author's messages come in the order in which they arrived at the node; no other order is promised. Our own are
-/// not among them. Dropping it unsubscribes.
+/// One author's messages come in the order in which they arrived at the node, and none before the one it follows if that
+/// comes within [`Limits::reorder`](crate::Limits::reorder); no other order is promised. Our own are not among them.
+/// Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscription {
     topic: Topic,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::numbers::Number;
@@ -14,6 +13,7 @@ use super::seen::Outcome;
 use super::turns::Turn;
 use super::waiting::{Place, Reach};
 use super::{Arrival, Ticket};
+use crate::node::answer::Teller;
 use crate::node::core::Core;
 use crate::node::counters::NODE;
 use crate::node::events::{Event, Gap};
@@ -91,12 +91,12 @@ impl Job {
 
 impl Core {
     /// Judges a message in a task of the node.
-    pub(super) fn start(self: &Arc<Self>, job: Job, tell: watch::Sender<Option<Outcome>>) {
+    pub(super) fn start(self: &Arc<Self>, job: Job, tell: Teller<Outcome>) {
         self.tasks.spawn(Arc::clone(self).judge(job, tell));
     }
 
     /// Boxed, because judging one message may begin to judge those it waits for.
-    fn judge(self: Arc<Self>, mut job: Job, tell: watch::Sender<Option<Outcome>>) -> BoxFuture<'static, ()> {
+    fn judge(self: Arc<Self>, mut job: Job, tell: Teller<Outcome>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let outcome = loop {
                 match self.verdict(&mut job).await {
@@ -112,8 +112,7 @@ impl Core {
             };
             if let Some(outcome) = outcome {
                 self.refuse(&job, &outcome);
-                // Nobody may be waiting any more.
-                let _ = tell.send(Some(outcome));
+                tell.tell(outcome);
             }
         })
     }
@@ -245,11 +244,7 @@ impl Core {
     }
 
     /// Accepts a message in its turn; `None` when everything was told already.
-    async fn accept(
-        self: &Arc<Self>,
-        job: &mut Job,
-        tell: &watch::Sender<Option<Outcome>>,
-    ) -> Option<Outcome> {
+    async fn accept(self: &Arc<Self>, job: &mut Job, tell: &Teller<Outcome>) -> Option<Outcome> {
         let message = job.message.clone();
         let turn = match (job.turn.take(), message.author()) {
             (None, Some(author)) => Some(self.gate.turns.take(*author, &message)),
@@ -272,7 +267,7 @@ impl Core {
             self.subscriptions.hand_out(self, &message);
             self.relay(&message, ours);
         }
-        let _ = tell.send(Some(accepted));
+        tell.tell(accepted);
         drop(turn);
         None
     }

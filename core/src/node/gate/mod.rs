@@ -16,7 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::authors::AuthorKeys;
 use self::judge::Job;
@@ -25,6 +25,7 @@ pub(crate) use self::numbers::{Numbers, PREFIX as NUMBERS_PREFIX};
 use self::seen::{Known, Outcome, Seen};
 use self::turns::Turns;
 use self::waiting::{Reach, WaitingRoom};
+use super::answer::{Answer, Teller};
 use super::core::Core;
 use super::counters::NODE;
 use super::host::{Inbound, Mount, Relay};
@@ -66,7 +67,7 @@ pub(super) struct Arrival {
 /// What becomes of an arrival at once.
 enum Entered {
     Known(Relay),
-    Judged(MessageId, watch::Receiver<Option<Outcome>>),
+    Judged(MessageId, Answer<Outcome>),
 }
 
 impl Gate {
@@ -234,8 +235,8 @@ impl Core {
         id: MessageId,
         arrival: Arrival,
         rules: TopicRules,
-        tell: watch::Sender<Option<Outcome>>,
-        answer: watch::Receiver<Option<Outcome>>,
+        tell: Teller<Outcome>,
+        answer: Answer<Outcome>,
     ) -> Entered {
         let decoded = if rules.raw {
             Ok(Message::raw(id, arrival.topic.clone(), arrival.bytes.clone(), self.clock.now()))
@@ -267,33 +268,25 @@ impl Core {
         &self,
         id: MessageId,
         arrival: &Arrival,
-        tell: &watch::Sender<Option<Outcome>>,
+        tell: &Teller<Outcome>,
         cause: Cause,
     ) -> Entered {
         tracing::debug!(%id, from = ?arrival.from, %cause, "malformed message");
         self.gate.seen.rubbish(id);
         self.blame(arrival, "malformed");
-        // Nobody may be waiting yet.
-        let _ = tell.send(Some(Outcome::Reject(cause)));
+        tell.tell(Outcome::Reject(cause));
         Entered::Known(Relay::Reject)
     }
 
     /// A message of a later version: nobody is blamed for it, or two halves of a network would ban each other while it
     /// is brought up to date.
-    fn pass_over(
-        &self,
-        id: MessageId,
-        arrival: &Arrival,
-        tell: &watch::Sender<Option<Outcome>>,
-        version: u64,
-    ) {
+    fn pass_over(&self, id: MessageId, arrival: &Arrival, tell: &Teller<Outcome>, version: u64) {
         tracing::debug!(%id, from = ?arrival.from, version, "a message of a later version");
         let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
         self.counters.count(scope, "newer_version");
         let outcome = Outcome::Ignore(format!("version {version} is not spoken here").into());
         self.gate.seen.refuse(id, &outcome, false);
-        // Nobody may be waiting yet.
-        let _ = tell.send(Some(outcome));
+        tell.tell(outcome);
     }
 
     /// Whoever relayed what is no message at all did not check it. Where it had no say, it is not blamed: a daemon relays
@@ -321,9 +314,8 @@ impl From<Outcome> for Verdict {
 }
 
 /// Waits for an outcome that a task of the node will tell.
-async fn wait(mut answer: watch::Receiver<Option<Outcome>>) -> Outcome {
-    let told = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-    told.unwrap_or(Outcome::Ignore(Cause::Borrowed("the node closed")))
+async fn wait(answer: Answer<Outcome>) -> Outcome {
+    answer.told().await.unwrap_or(Outcome::Ignore(Cause::Borrowed("the node closed")))
 }
 
 /// A delivery that waits for its verdict. When it is dropped the node relays in its place.
@@ -331,7 +323,7 @@ struct Waiter {
     core: Arc<Core>,
     id: MessageId,
     mount: Mount,
-    answer: watch::Receiver<Option<Outcome>>,
+    answer: Answer<Outcome>,
     done: bool,
 }
 

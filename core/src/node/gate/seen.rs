@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::node::answer::{Answer, Teller, answer};
 use crate::node::host::Mount;
 use crate::{Cause, Message, MessageId};
 
@@ -27,9 +27,9 @@ pub(super) enum Outcome {
 /// What is known of an id.
 pub(super) enum Known {
     /// Nothing: the caller judges it and must [`accept`](Seen::accept) or [`refuse`](Seen::refuse) it.
-    New(watch::Sender<Option<Outcome>>, watch::Receiver<Option<Outcome>>),
+    New(Teller<Outcome>, Answer<Outcome>),
     /// Somebody else judges it; the answer will be here.
-    Judged(watch::Receiver<Option<Outcome>>),
+    Judged(Answer<Outcome>),
     /// It was accepted; whether this transport is told so for the first time.
     Accepted { first: bool },
     /// It was rejected.
@@ -51,7 +51,7 @@ struct State {
 
 #[derive(Debug)]
 struct Judging {
-    answer: watch::Receiver<Option<Outcome>>,
+    answer: Answer<Outcome>,
     /// How many deliveries of each transport instance wait for the answer.
     waiting: BTreeMap<u8, u32>,
     /// The transport instances that passed it on before we were asked, a bit each.
@@ -102,7 +102,7 @@ impl Seen {
             Some(settled) if settled.at.elapsed() < self.ttl => return Known::Rejected,
             _ => {}
         }
-        let (tell, answer) = watch::channel(None);
+        let (tell, answer) = answer();
         let waiting = mount.map(|mount| (mount.index, 1)).into_iter().collect();
         let passed_on = mount.map_or(0, passed_on);
         state.judging.insert(id, Judging { answer: answer.clone(), waiting, passed_on });
