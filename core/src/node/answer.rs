@@ -1,7 +1,7 @@
 //! An answer that is told once to whoever waits for it.
 //!
-//! Those who wait wake in the order in which they began to; tokio's `watch` wakes them in one drawn by chance, which a
-//! seeded run could not repeat.
+//! Those who wait wake in a fixed order; tokio's `watch` wakes them in one drawn by chance, which a seeded run could not
+//! repeat.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
 use crate::support::{
-    Envelope, Judge, Wire, limits, on, open, payloads, payloads_beside_gaps, remote, settle, topic, within,
+    Does, Envelope, Judge, Wire, limits, on, open, payloads, payloads_beside_gaps, remote, settle, topic,
+    within,
 };
 
 /// Judges a message when the test says so.
@@ -53,17 +54,17 @@ async fn an_author_whose_first_message_takes_long_is_heard_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_order_is_that_of_arrival_not_of_the_numbers() {
+async fn those_in_the_gate_together_go_in_the_order_of_their_numbers() {
     let (wire, court) = (Wire::new(), Court::default());
     let (_node, mut subscription) = open(on(&wire).validator(court.judge())).await;
     let _answers: Vec<_> = [3, 1, 2]
         .map(|n| wire.hand(&remote(1), &topic(), Envelope::by(1, n, n.to_string()).encode()))
         .into_iter()
         .collect();
-    for payload in ["1", "2", "3"] {
+    for payload in ["3", "2", "1"] {
         court.say(payload, Verdict::Accept).await;
     }
-    assert_eq!(payloads(&mut subscription), ["3", "1", "2"]);
+    assert_eq!(payloads(&mut subscription), ["1", "2", "3"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,6 +137,82 @@ async fn a_message_that_comes_early_waits_for_the_one_it_follows() {
     assert_eq!(within(futures::future::join_all(answers)).await, [Relay::Accept; 5]);
     assert_eq!(payloads(&mut subscription), ["1", "2", "3", "4", "5"]);
     assert_eq!((node.counter("gap"), node.counter("early")), (0, 3));
+}
+
+/// In whatever order they come, as long as all come in time.
+#[tokio::test(start_paused = true)]
+async fn every_order_of_arrival_is_mended() {
+    for order in permutations(&[1, 2, 3, 4]) {
+        let wire = Wire::new();
+        let (node, mut subscription) = open(on(&wire)).await;
+        let chain = chain(1, &["0", "1", "2", "3", "4"]);
+        let mut answers = vec![wire.hand(&remote(1), &topic(), chain[0].encode())];
+        settle().await;
+        for at in &order {
+            answers.push(wire.hand(&remote(*at as u8), &topic(), chain[*at].encode()));
+            settle().await;
+        }
+        let began = Instant::now();
+        assert_eq!(within(futures::future::join_all(answers)).await, [Relay::Accept; 5]);
+        assert_eq!(payloads(&mut subscription), ["0", "1", "2", "3", "4"], "after {order:?}");
+        assert_eq!((node.counter("gap"), began.elapsed()), (0, Duration::ZERO), "after {order:?}");
+    }
+}
+
+fn permutations(of: &[usize]) -> Vec<Vec<usize>> {
+    if of.is_empty() {
+        return vec![vec![]];
+    }
+    let first = |at: usize| {
+        let (mut rest, first) = (of.to_vec(), of[at]);
+        rest.remove(at);
+        permutations(&rest).into_iter().map(move |rest| [vec![first], rest].concat())
+    };
+    (0..of.len()).flat_map(first).collect()
+}
+
+/// An author that names what never comes holds up nobody else of the same link, and itself no longer than there is room.
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_behind_an_early_message_hold_no_slot() {
+    for (room, waits) in [(64, true), (4, false)] {
+        let limits = limits(|l| (l.gate_per_remote, l.waiting_per_author) = (4, room));
+        let wire = Wire::new();
+        let (node, mut subscription) = open(on(&wire).limits(limits)).await;
+        let mut chain = chain(1, &["never comes", "1", "2", "3", "4", "5", "6", "7", "8"]);
+        let began = Instant::now();
+        let mut answers = Vec::new();
+        for message in chain.drain(1..) {
+            let slot = within(wire.host().slot(&remote(1))).await;
+            let bytes = message.encode();
+            answers.push(slot.deliver(Inbound { from: remote(1), topic: topic(), bytes, wire_id: None }));
+            settle().await;
+        }
+        assert_eq!(wire.deliver(&remote(1), Envelope::by(2, 1, "another").encode()).await, Relay::Accept);
+        assert_eq!(began.elapsed(), Duration::ZERO, "room for {room}");
+        assert_eq!(payloads(&mut subscription).len(), if waits { 1 } else { 9 });
+        assert_eq!(within(futures::future::join_all(answers)).await, [Relay::Accept; 8]);
+        assert_eq!(node.counter("waiting_room_full"), 0);
+    }
+}
+
+/// A message that is still being judged is late, not lost.
+#[tokio::test(start_paused = true)]
+async fn no_gap_is_told_for_what_is_being_judged() {
+    let (wire, court) = (Wire::new(), Court::default());
+    let (node, mut subscription) = open(on(&wire).validator(court.judge())).await;
+    wire.provider(remote(1), Does::Stall);
+    let zero = Envelope::by(1, 1, "0");
+    let large = Envelope::by(1, 2, "").linked(b"large").after([zero.cid()]);
+    let next = Envelope::by(1, 3, "next").after([large.cid()]);
+    let mut answers = Vec::new();
+    for message in [&zero, &large, &next] {
+        answers.push(wire.hand(&remote(1), &topic(), message.encode()));
+        settle().await;
+    }
+    court.say("0", Verdict::Accept).await;
+    court.say("next", Verdict::Accept).await;
+    tokio::time::sleep(Limits::default().reorder * 2).await;
+    assert_eq!((payloads(&mut subscription), node.counter("gap")), (vec!["0".into(), "next".into()], 0));
 }
 
 /// Until then nothing of its author is handed out, and a validator that takes its time changes nothing of it.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use cid::Cid;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
 use tokio::time::Instant;
@@ -251,6 +252,7 @@ impl Core {
             (turn, _) => turn,
         };
         if let Some(turn) = &turn {
+            self.stand_aside(job, turn);
             turn.come().await;
             self.let_parent_first(job, turn).await;
         }
@@ -262,7 +264,7 @@ impl Core {
         let lasts = !job.rules.numbers && !job.rules.raw;
         let ours = self.gate.seen.accept(*message.id(), lasts, bits);
         self.counters.count(job.scope(), "accepted");
-        self.mark_number(&message, job.rules);
+        self.mark_number(&message, job);
         if job.path != Path::Own {
             self.subscriptions.hand_out(self, &message);
             self.relay(&message, ours);
@@ -270,6 +272,22 @@ impl Core {
         tell.tell(accepted);
         drop(turn);
         None
+    }
+
+    /// Whoever waits for its turn gives its slot up: what holds up one author must not hold up the others of its link. Where
+    /// the waiting room has no place for it, nobody before it waits for what may never come.
+    fn stand_aside(&self, job: &mut Job, turn: &Turn) {
+        if job.ticket.is_none() || turn.is_next() {
+            return;
+        }
+        if job.place.is_none() {
+            job.place = self.gate.room.enter(&job.message, &self.limits);
+        }
+        if job.place.is_some() {
+            job.ticket = None;
+        } else {
+            turn.hurry();
+        }
     }
 
     /// Lets the message that this one follows go first, if it comes in time: where there are several ways, a later
@@ -280,13 +298,16 @@ impl Core {
             return;
         }
         let until = Instant::now() + self.limits.reorder;
-        while self.misses_parent(&job.message) && Instant::now() < until {
+        let mut early = false;
+        while self.misses_parent(&job.message) && !turn.is_hurried() && Instant::now() < until {
             if job.place.is_none() {
                 job.place = self.gate.room.enter(&job.message, &self.limits);
                 if job.place.is_none() {
                     self.counters.count(NODE, "waiting_room_full");
                     return;
                 }
+            }
+            if !std::mem::replace(&mut early, true) {
                 self.counters.count(job.scope(), "early");
             }
             job.ticket = None;
@@ -295,8 +316,9 @@ impl Core {
     }
 
     fn misses_parent(&self, message: &Message) -> bool {
-        let missing = message.author().and_then(|author| self.gate.numbers.awaited(author, message));
-        missing.is_some_and(|parent| !self.gate.seen.settled(&MessageId::from_cid(parent)))
+        let awaited = message.author().map(|author| self.gate.numbers.awaited(author, message));
+        let settled = |parent: &Cid| self.gate.seen.settled(&MessageId::from_cid(*parent));
+        awaited.is_some_and(|parents| parents.iter().any(|parent| !settled(parent)))
     }
 
     /// Number, store, and what the validators do with an accepted message.
@@ -337,13 +359,17 @@ impl Core {
         Ok(())
     }
 
-    fn mark_number(&self, message: &Message, rules: TopicRules) {
+    fn mark_number(&self, message: &Message, job: &Job) {
         let Some(author) = message.author() else { return };
-        let missing = self.gate.numbers.mark(*author, message);
+        let passed_over = self.gate.numbers.mark(*author, message);
         self.unsaved.notify_one();
-        let missing = missing.map(MessageId::from_cid).filter(|parent| !self.gate.seen.settled(parent));
-        if let Some(parent) = missing.filter(|_| rules.numbers && *author != self.me) {
-            self.gate.numbers.lost(author, message.topic());
+        // One that is being judged is late, not missing.
+        let missing =
+            passed_over.into_iter().map(MessageId::from_cid).find(|parent| !self.gate.seen.knows(parent));
+        if let Some(parent) = missing.filter(|_| job.rules.numbers && *author != self.me) {
+            if job.path == Path::Live {
+                self.gate.numbers.lost(author, message.topic());
+            }
             self.tell_gap(Gap {
                 topic: Some(message.topic().clone()),
                 author: Some(*author),

@@ -181,9 +181,9 @@ impl Numbers {
         }
     }
 
-    /// Marks an accepted message's number as used. Answers the parent that it follows and that was not the last one
-    /// seen, if there is one: a sign of a gap.
-    pub(crate) fn mark(&self, author: PeerId, message: &Message) -> Option<Cid> {
+    /// Marks an accepted message's number as used. Answers the parents that it follows and that were not the last one
+    /// seen, if something of its author was: signs of a gap.
+    pub(crate) fn mark(&self, author: PeerId, message: &Message) -> Vec<Cid> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let key = (author, message.topic().clone());
@@ -193,7 +193,7 @@ impl Numbers {
             let pushed_out = state.add(key.clone(), fresh);
             state.dirty.extend(pushed_out);
         }
-        let window = state.windows.get_mut(&key)?;
+        let Some(window) = state.windows.get_mut(&key) else { return Vec::new() };
         if message.seqno() >= window.highest {
             window.last = *message.id().cid();
         }
@@ -202,11 +202,11 @@ impl Numbers {
             state.dirty.insert(key);
         }
         state.recent.keep(window.id, message);
-        message.parents().iter().find(|parent| last.is_some_and(|last| **parent != last)).copied()
+        message.parents().iter().filter(|parent| last.is_some_and(|last| **parent != last)).copied().collect()
     }
 
-    /// The parent that a message came before, if it is worth waiting for.
-    pub(crate) fn awaited(&self, author: &PeerId, message: &Message) -> Option<Cid> {
+    /// The parents that a message may have come before, if they are worth waiting for.
+    pub(crate) fn awaited(&self, author: &PeerId, message: &Message) -> Vec<Cid> {
         let state = self.lock();
         let window = state.windows.peek(&(*author, message.topic().clone()));
         let worth = window.is_none_or(|window| {
@@ -214,7 +214,7 @@ impl Numbers {
                 && window.impatient_until.is_none_or(|until| until <= Instant::now())
         });
         let last = window.map(|window| window.last);
-        message.parents().iter().find(|parent| worth && Some(**parent) != last).copied()
+        message.parents().iter().filter(|parent| worth && Some(**parent) != last).copied().collect()
     }
 
     /// A message did not come before those that follow it.

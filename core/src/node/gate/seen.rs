@@ -120,6 +120,12 @@ impl Seen {
         self.lock().settled.contains(id)
     }
 
+    /// Whether a message had its verdict or is being judged.
+    pub(super) fn knows(&self, id: &MessageId) -> bool {
+        let state = self.lock();
+        state.settled.contains(id) || state.judging.contains_key(id)
+    }
+
     /// Ends the judging of an accepted message. Answers the transports of `relay` (a bit each) on which nobody waits to relay
     /// it: the node must do so itself. One that `lasts` is not forgotten with time.
     pub(super) fn accept(&self, id: MessageId, lasts: bool, relay: u64) -> u64 {

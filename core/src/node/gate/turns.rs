@@ -1,5 +1,5 @@
 //! Turns: one author's messages on one topic are handed out in the order in which they arrived, while validators run
-//! concurrently. A message that another one names as its parent goes before it, though it came later.
+//! concurrently. Those that are in the gate together go in the order of their numbers, in which they were sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +25,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Queue {
     places: VecDeque<Place>,
-    /// No message here has a higher number.
-    highest: u64,
+    /// Whoever is next shall wait for nobody who is not here.
+    hurried: bool,
     /// Whose turn it is: nobody is put before that one, nor has a turn beside it.
     on_turn: Option<u64>,
 }
@@ -34,7 +34,7 @@ struct Queue {
 #[derive(Debug)]
 struct Place {
     number: u64,
-    message: Message,
+    seqno: u64,
     wake: Option<oneshot::Sender<()>>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Takes the last place, or the one before those that follow the message.
+    /// Takes a place: the last, but for those of higher numbers that do not go yet.
     pub(super) fn take(self: &Arc<Self>, author: PeerId, message: &Message) -> Turn {
         let key = (author, message.topic().clone());
         let mut state = self.lock();
@@ -55,8 +55,7 @@ impl Turns {
         state.next += 1;
         let queue = state.queues.entry(key.clone()).or_default();
         let at = queue.place_of(message);
-        queue.highest = queue.highest.max(message.seqno());
-        queue.places.insert(at, Place { number, message: message.clone(), wake: None });
+        queue.places.insert(at, Place { number, seqno: message.seqno(), wake: None });
         if at == 0 {
             // Whoever was first may wait for this very message.
             queue.wake(1);
@@ -72,13 +71,9 @@ impl Turns {
 
 impl Queue {
     fn place_of(&self, message: &Message) -> usize {
-        let last = self.places.len();
-        // One that follows has a higher number: what comes in order is not compared with all that wait.
-        if message.seqno() >= self.highest {
-            return last;
-        }
-        let parent = message.id().cid();
-        self.places.iter().position(|place| place.message.parents().contains(parent)).unwrap_or(last)
+        // From the end: what comes in order is compared with one.
+        let before = self.places.iter().rposition(|place| place.seqno <= message.seqno());
+        before.map_or(0, |at| at + 1)
     }
 
     /// Whether a place is the next one to go, or goes already.
@@ -118,13 +113,34 @@ impl Turn {
         }
     }
 
-    /// Gives the turn up until another message has come before this one, or until then, and waits for it to come again.
+    /// Whether nobody goes before it.
+    pub(super) fn is_next(&self) -> bool {
+        self.turns.lock().queues.get(&self.key).is_none_or(|queue| queue.is_next(self.number))
+    }
+
+    /// Those who are next, before this one, shall no longer wait for somebody who is not here.
+    pub(super) fn hurry(&self) {
+        if let Some(queue) = self.turns.lock().queues.get_mut(&self.key) {
+            queue.hurried = true;
+            queue.wake(0);
+        }
+    }
+
+    /// Whether it is to wait for nobody who is not here.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.turns.lock().queues.get(&self.key).is_none_or(|queue| queue.hurried)
+    }
+
+    /// Gives the turn up until another message has come before this one, it is hurried, or until then; and waits for it
+    /// to come again.
     pub(super) async fn step_back(&self, until: Instant) {
         let woken = {
             let mut state = self.turns.lock();
             let Some(queue) = state.queues.get_mut(&self.key) else { return };
             queue.on_turn = None;
-            if queue.is_next(self.number) {
+            if queue.hurried {
+                None
+            } else if queue.is_next(self.number) {
                 self.sleep(queue)
             } else {
                 queue.wake(0);
@@ -153,6 +169,7 @@ impl Drop for Turn {
         queue.places.retain(|place| place.number != self.number);
         if queue.on_turn == Some(self.number) {
             queue.on_turn = None;
+            queue.hurried = false;
         }
         if queue.places.is_empty() {
             state.queues.remove(&self.key);
@@ -171,11 +188,12 @@ mod tests {
     use super::*;
     use crate::types::{Body, Draft};
 
-    fn message(key: &libp2p_identity::Keypair, seqno: u64, parents: Vec<cid::Cid>) -> Message {
+    fn message(key: &libp2p_identity::Keypair, seqno: u64) -> Message {
         let (network, topic) =
             (crate::NetworkId::new("n").expect("a network"), Topic::new("t").expect("a topic"));
         let body = Body::Inline(bytes::Bytes::new());
-        let draft = Draft { network: &network, topic: &topic, seqno, time: crate::Time(0), parents, body };
+        let time = crate::Time(0);
+        let draft = Draft { network: &network, topic: &topic, seqno, time, parents: vec![], body };
         draft.sign(key).expect("signs")
     }
 
@@ -183,7 +201,7 @@ mod tests {
     async fn turns_come_in_order_and_a_dropped_one_is_passed_over() {
         let (turns, key) = (Arc::new(Turns::default()), libp2p_identity::Keypair::generate_ed25519());
         let author = key.public().to_peer_id();
-        let [a, b, c] = [3, 1, 2].map(|n| turns.take(author, &message(&key, n, vec![])));
+        let [a, b, c] = [1, 2, 2].map(|n| turns.take(author, &message(&key, n)));
         assert!(a.come().now_or_never().is_some());
         assert!(b.come().now_or_never().is_none() && c.come().now_or_never().is_none());
         let mut waiting = Box::pin(c.come());
@@ -197,14 +215,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_one_that_is_followed_goes_first_but_not_beside_one_that_has_its_turn() {
+    async fn a_lower_number_goes_first_but_not_beside_one_that_has_its_turn() {
         let (turns, key) = (Arc::new(Turns::default()), libp2p_identity::Keypair::generate_ed25519());
         let author = key.public().to_peer_id();
-        let first = message(&key, 1, vec![]);
-        let second = message(&key, 2, vec![*first.id().cid()]);
-        let later = turns.take(author, &second);
+        let later = turns.take(author, &message(&key, 2));
         later.come().await;
-        let earlier = turns.take(author, &first);
+        let earlier = turns.take(author, &message(&key, 1));
         assert!(earlier.come().now_or_never().is_none(), "the other has its turn");
         let until = Instant::now() + std::time::Duration::from_secs(1);
         let mut back = Box::pin(later.step_back(until));
@@ -214,5 +230,20 @@ mod tests {
         drop(earlier);
         back.await;
         assert!(Instant::now() < until);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_hurried_waits_for_nobody_who_is_not_there() {
+        let (turns, key) = (Arc::new(Turns::default()), libp2p_identity::Keypair::generate_ed25519());
+        let [first, second] = [2, 3].map(|n| turns.take(key.public().to_peer_id(), &message(&key, n)));
+        first.come().await;
+        let until = Instant::now() + std::time::Duration::from_secs(1);
+        let mut back = Box::pin(first.step_back(until));
+        assert!(back.as_mut().now_or_never().is_none());
+        second.hurry();
+        back.await;
+        assert!(first.is_hurried() && Instant::now() < until);
+        drop(first);
+        assert!(second.is_next() && !second.is_hurried());
     }
 }
