@@ -25,8 +25,13 @@ const CLEAR: u8 = 4;
 const MAGIC: &[u8] = b"FJL\x03";
 const CHUNK_BYTES: usize = 64 << 10;
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
-/// Items looked at while whole batches are searched behind a torn one; content can be made to look like many of them.
-const SEARCH_ITEMS: usize = 1 << 24;
+/// The least a batch takes: a start, an item with a key of one byte and no value, an end.
+const LEAST_BATCH_BYTES: usize = 13 + 22 + 13;
+/// Sequence numbers the database may take between two batches for work of its own: one for a table written, or for
+/// tables made into one. That is a few for each memtable, and more at once only after an import, which nobody does here.
+const OWN_NUMBERS: usize = 1_024;
+/// Bytes of likely batches read while one is searched behind a torn one; content can be made to look like many of them.
+const SEARCH_BYTES: usize = 256 << 20;
 
 /// A last write that was not finished.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,7 +96,8 @@ fn journals(home: &Path) -> io::Result<Vec<PathBuf>> {
 /// Reads a journal up to its last byte that is not zero; no batch ends with a zero.
 fn content(journal: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(journal)?;
-    let mut bytes = Vec::new();
+    // At once: while it grows there are two of it.
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default());
     let (mut chunk, mut zeros) = (Vec::with_capacity(CHUNK_BYTES), 0);
     while file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk)? > 0 {
         if chunk == ZEROS[..chunk.len()] {
@@ -110,47 +116,86 @@ fn content(journal: &Path) -> io::Result<Vec<u8>> {
 /// Where the sound batches at the beginning end; `last` becomes the sequence number of the last one.
 fn skip_sound(bytes: &[u8], last: &mut Option<u64>) -> usize {
     let mut at = 0;
-    while let Some(batch) = Batch::parse(bytes, at, &mut usize::MAX.clone()).filter(|batch| batch.sound) {
-        (at, *last) = (batch.end, Some(batch.seqno));
+    while let Some(start) = Start::read(bytes, at)
+        && let Some(batch) = start.batch(bytes, &mut { usize::MAX }).filter(Batch::is_sound)
+    {
+        (at, *last) = (batch.end, Some(start.seqno));
     }
     at
 }
 
-/// Whether a sound batch later than `last` lies behind the broken one at `at`.
+/// Whether a sound batch that can have come after `last` lies behind the broken one at `at`.
+///
+/// A broken one without a shape is searched too, and what it holds may be made by others to look like batches; their
+/// checksum has no key. So only those count whose number can come next, which is looked at before anything else is. If
+/// so many of them are forged that the search gets nowhere, what is there is content, and the write that holds it torn.
 fn sound_batch_follows(bytes: &[u8], at: usize, last: Option<u64>) -> bool {
-    let mut budget = SEARCH_ITEMS;
+    let broken = Start::read(bytes, at);
     // Where the broken one has its shape, what looks like a batch inside it is content.
-    let from = Batch::parse(bytes, at, &mut budget).map_or(at + 1, |batch| batch.end);
-    let later = |batch: Batch| batch.sound && last.is_none_or(|last| batch.seqno > last);
-    // Who cannot tell, keeps everything.
-    (from..bytes.len()).any(|at| Batch::parse(bytes, at, &mut budget).is_some_and(later)) || budget == 0
+    let shape = broken.and_then(|start| start.batch(bytes, &mut { usize::MAX }));
+    let from = shape.map_or(at + 1, |batch| batch.end);
+    // With neither number every one is as likely, and who cannot tell, keeps everything.
+    let last = last.or(broken.map(|start| start.seqno));
+    let mut budget = SEARCH_BYTES;
+    (from..bytes.len()).any(|place| {
+        Start::read(bytes, place)
+            .filter(|start| last.is_none_or(|last| start.can_follow(last, place - at)))
+            .and_then(|start| start.batch(bytes, &mut budget))
+            .is_some_and(|batch| batch.is_sound())
+    })
 }
 
-/// A run of bytes in the shape of a batch.
-struct Batch {
+/// The beginning of a batch.
+#[derive(Clone, Copy)]
+struct Start {
+    count: u32,
     seqno: u64,
-    end: usize,
-    /// Whether its checksum holds.
-    sound: bool,
+    /// Where its items begin.
+    items: usize,
 }
 
-impl Batch {
-    /// Reads the batch that begins at `at`, taking its items from the budget.
-    fn parse(bytes: &[u8], at: usize, budget: &mut usize) -> Option<Self> {
+impl Start {
+    fn read(bytes: &[u8], at: usize) -> Option<Self> {
         let mut rest = Cursor { bytes, at };
         rest.tag(START)?;
         let count = u32::from_le_bytes(rest.array()?);
         let seqno = u64::from_le_bytes(rest.array()?);
-        let items = rest.at;
-        for _ in 0..count {
-            *budget = budget.checked_sub(1)?;
+        Some(Self { count, seqno, items: rest.at })
+    }
+
+    /// Whether a batch with this number can come after the one numbered `last`, with so many bytes of others between.
+    fn can_follow(self, last: u64, between: usize) -> bool {
+        let most = OWN_NUMBERS + between / LEAST_BATCH_BYTES;
+        self.seqno.checked_sub(last).is_some_and(|step| step > 0 && step <= most as u64)
+    }
+
+    /// Reads the batch, taking its bytes from the budget.
+    fn batch<'a>(self, bytes: &'a [u8], budget: &mut usize) -> Option<Batch<'a>> {
+        let mut rest = Cursor { bytes, at: self.items };
+        for _ in 0..self.count {
+            let item = rest.at;
             rest.skip_item()?;
+            *budget = budget.checked_sub(rest.at - item)?;
         }
-        let checked = &bytes[items..rest.at];
+        let items = &bytes[self.items..rest.at];
         rest.tag(END)?;
         let checksum = u64::from_le_bytes(rest.array()?);
         let whole = rest.take(MAGIC.len())? == MAGIC;
-        whole.then(|| Self { seqno, end: rest.at, sound: xxh3_64(checked) == checksum })
+        whole.then_some(Batch { items, checksum, end: rest.at })
+    }
+}
+
+/// A run of bytes in the shape of a batch.
+struct Batch<'a> {
+    items: &'a [u8],
+    checksum: u64,
+    end: usize,
+}
+
+impl Batch<'_> {
+    /// Whether its checksum holds.
+    fn is_sound(&self) -> bool {
+        xxh3_64(self.items) == self.checksum
     }
 }
 
@@ -190,5 +235,41 @@ impl<'a> Cursor<'a> {
             [CLEAR] => self.array::<8>().map(drop),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(seqno: u64) -> Vec<u8> {
+        let item = [[CLEAR; 1].as_slice(), &[0; 8]].concat();
+        let start = [[START].as_slice(), &1_u32.to_le_bytes(), &seqno.to_le_bytes()].concat();
+        [&start, &item, [END].as_slice(), &xxh3_64(&item).to_le_bytes(), MAGIC].concat()
+    }
+
+    #[test]
+    fn a_batch_follows_if_its_number_can_come_next() {
+        let last = 1_000;
+        let most = last + OWN_NUMBERS as u64;
+        for (seqno, follows) in
+            [(0, false), (last, false), (last + 1, true), (most, true), (most + 1, false), (u64::MAX, false)]
+        {
+            let bytes = [[0; 7].as_slice(), &batch(seqno)].concat();
+            assert_eq!(sound_batch_follows(&bytes, 0, Some(last)), follows, "{seqno} after {last}");
+        }
+        // Where much is broken, many may have been in it.
+        let bytes = [vec![0; 10 * LEAST_BATCH_BYTES], batch(most + 10)].concat();
+        assert!(sound_batch_follows(&bytes, 0, Some(last)));
+    }
+
+    #[test]
+    fn the_first_batch_of_all_is_followed_by_its_own_number() {
+        let broken = &batch(1_000)[..20];
+        for (seqno, follows) in [(1_000, false), (1_001, true), (u64::MAX, false)] {
+            let bytes = [broken, &batch(seqno)].concat();
+            assert_eq!(sound_batch_follows(&bytes, 0, None), follows, "{seqno}");
+        }
+        assert!(sound_batch_follows(&[[0; 20].as_slice(), &batch(u64::MAX)].concat(), 0, None));
     }
 }

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 
-use carrick_core::{Block, ErrorKind, Store};
+use carrick_core::{Block, ErrorKind, RAW, Store};
 use carrick_plugin_store_fjall::FjallConfig;
 use common::{block, open};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A store with three blocks, each confirmed by itself, and where their writes begin and end in the journal.
 struct Written {
@@ -64,6 +65,31 @@ impl Written {
         assert!(error.hint().is_some_and(|hint| hint.contains("move")), "{error:?}");
         assert!(fs::read(&self.journal).expect("the journal") == before, "the journal was changed");
     }
+}
+
+/// A store with three blocks and the content after them, of which the last bytes of the write never came.
+async fn torn_with(content: impl FnOnce(u64) -> Vec<u8>) -> Written {
+    let written = Written::new().await;
+    let start = written.borders[2];
+    let journal = fs::read(&written.journal).expect("the journal");
+    let last = u64::from_le_bytes(journal[start + 5..start + 13].try_into().expect("eight bytes"));
+    let store = open(written.folder.path(), FjallConfig::default()).await.expect("opens");
+    store.put(&[Block::new(RAW, content(last))]).await.expect("put");
+    store.close().await.expect("close");
+    let end = used(&written.journal);
+    written.change(|bytes| bytes.truncate(end - 1));
+    written
+}
+
+/// The beginning of a write of so many items.
+fn start(items: u32, seqno: u64) -> Vec<u8> {
+    [[1].as_slice(), &items.to_le_bytes(), &seqno.to_le_bytes()].concat()
+}
+
+/// What an item has before its value of so many bytes.
+fn item(value: usize) -> Vec<u8> {
+    let value = u32::try_from(value).expect("a length").to_le_bytes();
+    [[2].as_slice(), &[0; 10], &[0; 2], &value, &value].concat()
 }
 
 /// The length of a journal without the zeros it is made of in advance.
@@ -162,12 +188,47 @@ async fn a_journal_kept_as_content_is_no_sign_of_damage() {
     let end = written.borders[3];
     let journal = fs::read(&written.journal).expect("the journal")[..end].to_vec();
     let store = open(written.folder.path(), FjallConfig::default()).await.expect("opens");
-    store.put(&[Block::new(carrick_core::RAW, journal)]).await.expect("put");
+    store.put(&[Block::new(RAW, journal)]).await.expect("put");
     store.close().await.expect("close");
     let end = used(&written.journal);
     written.change(|bytes| bytes[end - 13] ^= 1);
     written.borders.push(end);
     written.holds_the_first(3).await;
+}
+
+#[tokio::test]
+async fn content_that_looks_like_a_later_write_is_no_sign_of_damage() {
+    for seqno in [0, u64::MAX >> 1, u64::MAX] {
+        let forged = |_| {
+            let item = [item(3), b"abc".to_vec()].concat();
+            [&start(1, seqno), &item, [3].as_slice(), &xxh3_64(&item).to_le_bytes(), b"FJL\x03"].concat()
+        };
+        torn_with(forged).await.holds_the_first(3).await;
+    }
+}
+
+#[tokio::test]
+async fn content_that_looks_like_many_writes_is_no_sign_of_damage() {
+    // Each byte begins a write, of items without end; and as many items as one likes.
+    torn_with(|_| vec![1; 200_000]).await.holds_the_first(3).await;
+    let cleared = |_| (0..200_000).map(|n| if n % 9 < 5 { 4 } else { 1 }).collect();
+    torn_with(cleared).await.holds_the_first(3).await;
+}
+
+#[tokio::test]
+async fn content_that_takes_long_to_search_is_no_sign_of_damage() {
+    // Writes one in the other, numbered as the next one is, each of them up to the end.
+    let nested = |last: u64| {
+        let end = 2_000_000;
+        let mut content = Vec::with_capacity(end + 13);
+        while content.len() + 34 <= end {
+            content.extend(start(1, last + 2));
+            content.extend(item(end - content.len() - 21));
+        }
+        content.resize(end, 9);
+        [&content, [3].as_slice(), &[7; 8], b"FJL\x03"].concat()
+    };
+    torn_with(nested).await.holds_the_first(3).await;
 }
 
 fn copy(from: &Path, to: &Path) {
