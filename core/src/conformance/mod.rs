@@ -2,5 +2,9 @@
 //!
 //! A plugin writes a small fixture and one macro call; each promise of the contract becomes a named test. They panic
 //! with what went wrong, as tests do.
+//!
+//! - [`store_suite!`](crate::store_suite) with a [`StoreFixture`](store::StoreFixture) tries a store,
+//! - [`transport_suite!`](crate::transport_suite) with a [`Fixture`](transport::Fixture) tries a transport.
 
 pub mod store;
+pub mod transport;

@@ -308,7 +308,7 @@ async fn open_transports(
     let mut transports: Vec<Mounted> = Vec::new();
     for (at, (name, open)) in opening.into_iter().enumerate() {
         let mount = Mount::new(&name, u8::try_from(at).unwrap_or(u8::MAX));
-        let host = Host { core: Arc::clone(core), mount: mount.clone() };
+        let host = Host::new(Arc::clone(core), mount.clone());
         let opened = match transports.iter().any(|mounted| *mounted.mount.name == *name) {
             true => Err(Error::new(ErrorKind::Config, "open", format!("two transports are called {name:?}"))),
             false => open(host).await,

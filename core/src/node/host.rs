@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
+use futures::FutureExt as _;
+use futures::future::Either;
 use futures::stream::BoxStream;
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
@@ -14,6 +16,7 @@ use multiaddr::Multiaddr;
 use super::core::Core;
 use super::gate::Ticket;
 use super::serve::Share;
+use super::tap::Tap;
 use crate::{
     BroadcastCaps, Capabilities, Limits, NetworkId, PeerRecord, RelayGate, Remote, Result, Time, Topic,
     WantDag,
@@ -27,6 +30,8 @@ use crate::{
 pub struct Host {
     pub(super) core: Arc<Core>,
     pub(super) mount: Mount,
+    #[cfg(any(test, feature = "conformance"))]
+    tap: Option<Arc<(Host, Arc<dyn Tap>)>>,
 }
 
 /// A transport instance, as the gate and the counters know it.
@@ -171,7 +176,15 @@ impl Slot {
     /// # Cancel safety
     /// Safe: the node goes on without the caller.
     pub fn deliver(self, inbound: Inbound) -> impl Future<Output = Relay> + Send + 'static {
-        self.host.core.clone().deliver(self.host.mount, self.ticket, inbound)
+        match self.host.tap() {
+            Some((behind, tap)) => {
+                let slot = Self { host: behind.clone(), ticket: self.ticket };
+                Either::Left(tap.deliver(slot, inbound))
+            }
+            None => {
+                Either::Right(self.host.core.clone().deliver(self.host.mount.clone(), self.ticket, inbound))
+            }
+        }
     }
 }
 
@@ -206,6 +219,32 @@ impl AsRef<[u8]> for Served {
 pub type ServedStream = BoxStream<'static, Result<(Cid, Served)>>;
 
 impl Host {
+    pub(super) fn new(core: Arc<Core>, mount: Mount) -> Self {
+        Self {
+            core,
+            mount,
+            #[cfg(any(test, feature = "conformance"))]
+            tap: None,
+        }
+    }
+
+    /// The same host with something in between: what is done with it is told to `tap` first. Feature `conformance`.
+    #[cfg(any(test, feature = "conformance"))]
+    pub fn tapped(&self, tap: Arc<dyn Tap>) -> Self {
+        Self { tap: Some(Arc::new((self.clone(), tap))), ..self.clone() }
+    }
+
+    /// The host behind, and what stands before it.
+    #[cfg(any(test, feature = "conformance"))]
+    fn tap(&self) -> Option<(&Self, &dyn Tap)> {
+        self.tap.as_deref().map(|(host, tap)| (host, &**tap))
+    }
+
+    #[cfg(not(any(test, feature = "conformance")))]
+    fn tap(&self) -> Option<(&Self, &dyn Tap)> {
+        None
+    }
+
     /// The node's identity key. For handshakes; a transport signs nothing else with it.
     pub fn keypair(&self) -> &Keypair {
         &self.core.key
@@ -218,7 +257,7 @@ impl Host {
 
     /// The network; peers of another one never get past the handshake.
     pub fn network(&self) -> &NetworkId {
-        &self.core.network
+        self.tap().map_or(&self.core.network, |(host, tap)| tap.network(host))
     }
 
     /// The node's limits.
@@ -243,12 +282,13 @@ impl Host {
 
     /// Whether a peer may be connected: membership and bans. Not async, because TLS asks inside the handshake.
     pub fn admits(&self, peer: &PeerId) -> bool {
-        self.core.admits(peer)
+        self.tap().map_or_else(|| self.core.admits(peer), |(host, tap)| tap.admits(host, peer))
     }
 
     /// Whether messages go to a remote and are taken from it: false when its reputation is low.
     pub fn relays_to(&self, remote: &Remote) -> bool {
-        self.core.reputation.relays(remote)
+        let judge = || self.core.reputation.relays(remote);
+        self.tap().map_or_else(judge, |(host, tap)| tap.relays_to(host, remote))
     }
 
     /// Waits for room in the gate. Take it before reading the next frame.
@@ -278,7 +318,10 @@ impl Host {
     ///
     /// Answers whether it was news and is kept: then it is worth passing on.
     pub fn learn(&self, from: &Remote, record: PeerRecord) -> bool {
-        self.core.learn(from, record)
+        match self.tap() {
+            Some((host, tap)) => tap.learn(host, from, record),
+            None => self.core.learn(from, record),
+        }
     }
 
     /// Where a peer listens, as any transport learnt it.
@@ -301,7 +344,10 @@ impl Host {
     /// # Cancel safety
     /// Safe.
     pub async fn block(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
-        self.core.serve_block(asker, cid).await
+        match self.tap() {
+            Some((host, tap)) => tap.block(host, asker, cid).await,
+            None => self.core.serve_block(asker, cid).await,
+        }
     }
 
     /// Whether we have a block.
@@ -318,17 +364,26 @@ impl Host {
     /// memory stayed full or the walks remember as many blocks as they may. A block whose links cannot be read is sent
     /// like a leaf.
     pub fn dag(&self, asker: Remote, want: WantDag) -> ServedStream {
-        self.core.clone().serve_dag(asker, want)
+        match self.tap() {
+            Some((host, tap)) => tap.dag(host, asker, want),
+            None => self.core.clone().serve_dag(asker, want),
+        }
     }
 
     /// Blames a remote: its reputation falls by the weight of the misdeed.
     pub fn report(&self, who: &Remote, misdeed: Misdeed) {
-        self.core.report(&self.mount, who, misdeed);
+        match self.tap() {
+            Some((host, tap)) => tap.report(host, who, misdeed),
+            None => self.core.report(&self.mount, who, misdeed),
+        }
     }
 
     /// Tells the node what happened on the wire.
     pub fn notice(&self, notice: Notice) {
-        self.core.notice(&self.mount, notice);
+        match self.tap() {
+            Some((host, tap)) => tap.notice(host, notice),
+            None => self.core.notice(&self.mount, notice),
+        }
     }
 
     /// Counts `n` events under this instance's name, for `status`.
@@ -340,7 +395,10 @@ impl Host {
     ///
     /// A task must not hold the transport itself, or the last handle never goes.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.core.tasks.spawn(task);
+        match self.tap() {
+            Some((host, tap)) => tap.spawn(host, task.boxed()),
+            None => self.core.tasks.spawn(task),
+        }
     }
 
     /// How long to wait before the `attempt`-th try of something that failed: from 0.5 s, doubling to 30 s, with jitter.

@@ -27,6 +27,7 @@ mod saver;
 mod serve;
 mod status;
 mod subscriptions;
+mod tap;
 mod tasks;
 
 use std::fmt;
@@ -50,6 +51,8 @@ pub use self::publish::Published;
 use self::router::Router;
 pub use self::status::{Peer, Status, TransportInfo};
 pub use self::subscriptions::{Delivery, Subscription};
+#[cfg(any(test, feature = "conformance"))]
+pub use self::tap::Tap;
 use crate::{
     Block, Error, ErrorKind, Limits, Membership, NetworkId, Owner, PeerAddr, Pin, Remote, Result, Service,
     Store, Topic, TopicRules, Verdict, WantDag,

@@ -1,0 +1,235 @@
+//! Nodes on the wire that is tried, and waiting for what they do.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use futures::StreamExt as _;
+use libp2p_identity::Keypair;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::{Fixture, Setup};
+use crate::{
+    Capabilities, Clock, Delivery, Event, Events, Message, NetworkId, Node, NodeBuilder, PeerAddr, PeerId,
+    Remote, Result, Subscription, Time, Topic, Transport,
+};
+
+/// A wire and the nodes opened on it, for one case.
+#[derive(Debug)]
+pub struct Kit {
+    fixture: Arc<dyn Fixture>,
+    network: NetworkId,
+    seed: u64,
+    began: Instant,
+    opened: AtomicU8,
+}
+
+/// A node, and its transport as the node has it. Is the node, for everything a node can do.
+#[derive(Clone, Debug)]
+pub struct Member {
+    node: Node,
+    /// The transport that is tried.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Deref for Member {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+/// Real or paused time, from a fixed day on.
+#[derive(Debug)]
+struct Day(Instant);
+
+impl Clock for Day {
+    fn now(&self) -> Time {
+        Time(1_700_000_000_000 + self.0.elapsed().as_millis() as u64)
+    }
+}
+
+impl Kit {
+    pub(super) fn begin(fixture: impl Fixture, seed: u64) -> Self {
+        // Daemons may be shared by cases: what they carry must not mix.
+        let network = NetworkId::new(format!("kit-{:016x}", rand::random::<u64>())).expect("a network");
+        Self { fixture: Arc::new(fixture), network, seed, began: Instant::now(), opened: AtomicU8::new(0) }
+    }
+
+    /// What a node of this wire is made of, if nothing about it is special.
+    pub(super) fn builder(&self) -> NodeBuilder {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let mut secret = [number + 1; 32];
+        secret[..8].copy_from_slice(&self.seed.to_be_bytes());
+        let key = Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key");
+        let seed = self.seed.wrapping_add(number.into());
+        Node::builder().network(self.network.clone()).identity(key).seed(seed).clock(Day(self.began))
+    }
+
+    /// A node that nobody is connected to.
+    pub(super) async fn node(&self) -> Member {
+        self.open(self.builder(), Setup::default()).await.expect("a node opens")
+    }
+
+    /// As [`node`](Self::node), with something special about it.
+    pub(super) async fn node_with(&self, change: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Member {
+        self.open(change(self.builder()), Setup::default()).await.expect("a node opens")
+    }
+
+    /// Opens a node over the wire.
+    pub(super) async fn open(&self, builder: NodeBuilder, setup: Setup) -> Result<Member> {
+        let fixture = Arc::clone(&self.fixture);
+        let (tell, told) = oneshot::channel();
+        let mounted = builder.mount_dyn("tried", move |host| async move {
+            let transport = fixture.open(host, setup).await?;
+            // Nobody listens where the node fails to open for another reason.
+            let _ = tell.send(Arc::clone(&transport));
+            Ok(transport)
+        });
+        let node = mounted.open().await?;
+        Ok(Member { node, transport: told.await.expect("it was mounted") })
+    }
+
+    /// So many nodes, each linked with the next.
+    pub(super) async fn line(&self, n: usize) -> Vec<Member> {
+        let mut members = Vec::with_capacity(n);
+        for at in 0..n {
+            members.push(self.node().await);
+            if at > 0 {
+                self.link(&members[at - 1], &members[at]).await;
+            }
+        }
+        members
+    }
+
+    /// Two nodes that are linked.
+    pub(super) async fn pair(&self) -> [Member; 2] {
+        self.line(2).await.try_into().expect("two are two")
+    }
+
+    /// So many nodes, each linked with each.
+    pub(super) async fn mesh(&self, n: usize) -> Vec<Member> {
+        let members = self.line(n).await;
+        for (at, one) in members.iter().enumerate() {
+            for other in members.iter().skip(at + 2) {
+                self.link(one, other).await;
+            }
+        }
+        members
+    }
+
+    /// Links two nodes; returns when both know.
+    pub(super) async fn link(&self, one: &Member, other: &Member) {
+        let (mut of_one, mut of_other) = (one.events(), other.events());
+        self.soon("a dial", one.connect(&other.addr())).await.expect("a node in reach is dialled");
+        self.until_linked(&mut of_one, one, other).await;
+        self.until_linked(&mut of_other, other, one).await;
+    }
+
+    async fn until_linked(&self, events: &mut Events, near: &Member, far: &Member) {
+        let what = format!("a link to {}", far.peer_id());
+        self.soon(&what, async {
+            while !near.is_linked(&far.peer_id()).await {
+                events.next().await.expect("the node is open");
+            }
+        })
+        .await;
+    }
+
+    /// Subscribes every one of them, and waits until each knows of all its neighbours that they did.
+    pub(super) async fn subscribe(&self, members: &[Member], topic: &Topic) -> Vec<Subscription> {
+        let mut subscriptions = Vec::with_capacity(members.len());
+        for member in members {
+            subscriptions.push(member.node.subscribe(topic).await.expect("a topic is joined"));
+        }
+        for member in members {
+            let neighbours = member.peers().await.expect("peers").len();
+            self.soon("that neighbours joined a topic", member.ready(topic, neighbours))
+                .await
+                .expect("ready");
+        }
+        subscriptions
+    }
+
+    /// Waits for what must happen.
+    pub(super) async fn soon<T>(&self, what: &str, happens: impl Future<Output = T>) -> T {
+        let patience = self.fixture.patience();
+        let Ok(happened) = timeout(patience, happens).await else {
+            panic!("waited {patience:?} in vain for {what}");
+        };
+        happened
+    }
+
+    /// The next message of a subscription.
+    pub(super) async fn message(&self, subscription: &mut Subscription) -> Message {
+        let next = async {
+            loop {
+                match subscription.next().await {
+                    Some(Delivery::Message(message)) => return message,
+                    Some(_) => {}
+                    None => panic!("the subscription ended"),
+                }
+            }
+        };
+        self.soon("a message", next).await
+    }
+
+    /// The payload of the next message, as text.
+    pub(super) async fn text(&self, subscription: &mut Subscription) -> String {
+        String::from_utf8_lossy(self.message(subscription).await.payload()).into_owned()
+    }
+
+    /// Waits for an event.
+    pub(super) async fn event(&self, what: &str, events: &mut Events, is: impl Fn(&Event) -> bool) -> Event {
+        let next = async {
+            loop {
+                let event = events.next().await.expect("the node is open");
+                if is(&event) {
+                    return event;
+                }
+            }
+        };
+        self.soon(what, next).await
+    }
+
+    /// Asserts that no message comes while one could.
+    pub(super) async fn silence(&self, subscription: &mut Subscription) {
+        let heard = timeout(self.fixture.silence(), async {
+            loop {
+                match subscription.next().await {
+                    Some(Delivery::Message(message)) => return message,
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        if let Ok(message) = heard.await {
+            panic!("{:?} was handed out and must not be", String::from_utf8_lossy(message.payload()));
+        }
+    }
+}
+
+impl Member {
+    /// Where it can be dialled.
+    pub fn addr(&self) -> PeerAddr {
+        PeerAddr::new(self.peer_id(), self.transport.listen_addrs())
+    }
+
+    /// What its transport says it can do.
+    pub fn caps(&self) -> Capabilities {
+        self.transport.capabilities()
+    }
+
+    /// Whether it has a link to a peer.
+    pub async fn is_linked(&self, peer: &PeerId) -> bool {
+        let peers = self.transport.peers().await.expect("peers");
+        peers.iter().any(|info| info.remote == Remote::Peer(*peer))
+    }
+}
+
+pub(super) fn topic() -> Topic {
+    Topic::new("readings").expect("a topic")
+}

@@ -1,0 +1,6 @@
+//! Flaws of links.
+
+use super::Mutant;
+
+/// The flaws, each for its case.
+pub(super) const MUTANTS: &[Mutant] = &[];

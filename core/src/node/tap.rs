@@ -1,0 +1,72 @@
+//! A place between a transport and its node, for wrappers that test.
+
+use std::fmt::Debug;
+
+use cid::Cid;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use libp2p_identity::PeerId;
+
+use super::host::{Host, Inbound, Misdeed, Notice, Relay, Served, ServedStream, Slot};
+use crate::{NetworkId, PeerRecord, Remote, Result, WantDag};
+
+/// Stands between a transport and its node and changes what they say to each other.
+///
+/// Each method gets the host behind it and, unless it is written anew, only asks that. Put before a transport by
+/// [`Host::tapped`].
+pub trait Tap: Debug + Send + Sync + 'static {
+    /// See [`Host::network`].
+    fn network<'a>(&'a self, host: &'a Host) -> &'a NetworkId {
+        host.network()
+    }
+
+    /// See [`Host::admits`].
+    fn admits(&self, host: &Host, peer: &PeerId) -> bool {
+        host.admits(peer)
+    }
+
+    /// See [`Host::relays_to`].
+    fn relays_to(&self, host: &Host, remote: &Remote) -> bool {
+        host.relays_to(remote)
+    }
+
+    /// See [`Slot::deliver`]: `slot` is that of the host behind.
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        slot.deliver(inbound).boxed()
+    }
+
+    /// See [`Host::learn`].
+    fn learn(&self, host: &Host, from: &Remote, record: PeerRecord) -> bool {
+        host.learn(from, record)
+    }
+
+    /// See [`Host::block`].
+    fn block<'a>(
+        &'a self,
+        host: &'a Host,
+        asker: &'a Remote,
+        cid: &'a Cid,
+    ) -> BoxFuture<'a, Result<Option<Served>>> {
+        host.block(asker, cid).boxed()
+    }
+
+    /// See [`Host::dag`].
+    fn dag(&self, host: &Host, asker: Remote, want: WantDag) -> ServedStream {
+        host.dag(asker, want)
+    }
+
+    /// See [`Host::report`].
+    fn report(&self, host: &Host, who: &Remote, misdeed: Misdeed) {
+        host.report(who, misdeed);
+    }
+
+    /// See [`Host::notice`].
+    fn notice(&self, host: &Host, notice: Notice) {
+        host.notice(notice);
+    }
+
+    /// See [`Host::spawn`].
+    fn spawn(&self, host: &Host, task: BoxFuture<'static, ()>) {
+        host.spawn(task);
+    }
+}

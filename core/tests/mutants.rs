@@ -1,0 +1,111 @@
+//! The suite for transports, tried on transports that are broken on purpose: each is caught by its case.
+#![cfg(feature = "conformance")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use carrick_core::conformance::transport::{CASES, Fixture, Mutant, Mutated, Setup, mutants, run};
+use carrick_core::{Host, PeerAddr, Result, Transport, async_trait};
+use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
+use futures::FutureExt as _;
+
+#[derive(Debug)]
+struct Memory(MemoryNetwork);
+
+#[async_trait]
+impl Fixture for Memory {
+    async fn open(&self, host: Host, setup: Setup) -> Result<Arc<dyn Transport>> {
+        let mut config = MemoryConfig::default();
+        config.bootstrap = setup.bootstrap;
+        if let Some(listen) = setup.listen.into_iter().next() {
+            config.listen = listen;
+        }
+        Ok(Arc::new(self.0.transport_with(config)(host).await?))
+    }
+
+    fn nowhere(&self) -> PeerAddr {
+        "/memory/999999".parse().expect("an address")
+    }
+}
+
+/// The cases that a mutant fails.
+fn failed(mutant: &Mutant) -> BTreeSet<&'static str> {
+    let fails = |name: &str| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let wire = Mutated::new(Memory(MemoryNetwork::new(1)), *mutant);
+            AssertUnwindSafe(run(name, wire, 1)).catch_unwind().await.is_err()
+        })
+    };
+    CASES.iter().map(|case| case.name).filter(|name| fails(name)).collect()
+}
+
+#[test]
+fn each_mutant_is_caught_by_its_case() {
+    // What they panic with is expected.
+    std::panic::set_hook(Box::new(|_| {}));
+    let caught: Vec<_> = mutants().map(|mutant| (mutant, failed(mutant))).collect();
+    let _ = std::panic::take_hook();
+    let missed: Vec<_> =
+        caught.iter().filter(|(mutant, failed)| !failed.contains(mutant.case)).map(|(m, _)| m.name).collect();
+    assert!(missed.is_empty(), "not caught by their own cases: {missed:?}");
+    check_page(&page(&caught));
+}
+
+/// The promises, and which mutants break which.
+fn page(caught: &[(&Mutant, BTreeSet<&'static str>)]) -> String {
+    let mut page = String::from(HEAD);
+    for (at, case) in CASES.iter().enumerate() {
+        if at == 0 || CASES[at - 1].group != case.group {
+            let _ = write!(page, "\n### {}\n\n| case | promise |\n|---|---|\n", case.group);
+        }
+        let _ = writeln!(page, "| `{}` | {} |", case.name, case.promise);
+    }
+    page += MIDDLE;
+    for (mutant, failed) in caught {
+        let others: Vec<_> =
+            failed.iter().filter(|case| **case != mutant.case).map(|case| format!("`{case}`")).collect();
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | `{}` | {} |",
+            mutant.name,
+            mutant.flaw,
+            mutant.case,
+            others.join(", ")
+        );
+    }
+    page
+}
+
+/// Compares with the page of the documentation, or writes it.
+fn check_page(page: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plugins/promises.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, page).expect("the page is written");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/plugins/promises.md is not what the suite says; write it with\n\
+         UPDATE_DOCS=1 cargo test -p carrick-core --features conformance --test mutants"
+    );
+}
+
+const HEAD: &str = "\
+# What a transport promises
+
+Written by the tests of the suite; do not edit it. `transport_suite!` makes a test of each promise.
+
+## Promises
+";
+
+const MIDDLE: &str = "
+## Mutants
+
+Each is the transport `memory` with a flaw. Its own case must fail; the last column has the others that do.
+
+| mutant | flaw | its case | other cases that fail |
+|---|---|---|---|
+";
