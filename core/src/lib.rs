@@ -24,12 +24,10 @@ pub use contract::{
 pub use error::{BoxError, Error, ErrorKind, Result, Retry};
 pub use lanes::{LaneQueue, Pushed};
 pub use limits::Limits;
-#[cfg(any(test, feature = "conformance"))]
-pub use node::Tap;
 pub use node::{
     Blocks, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node,
     NodeBuilder, NodeSource, Notice, Peer, Progress, Published, Received, Relay, Served, ServedStream, Slot,
-    Status, Subscription, TransportInfo,
+    Status, Subscription, Tap, TransportInfo,
 };
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};

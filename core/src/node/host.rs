@@ -30,7 +30,6 @@ use crate::{
 pub struct Host {
     pub(super) core: Arc<Core>,
     pub(super) mount: Mount,
-    #[cfg(any(test, feature = "conformance"))]
     tap: Option<Arc<(Host, Arc<dyn Tap>)>>,
 }
 
@@ -220,29 +219,17 @@ pub type ServedStream = BoxStream<'static, Result<(Cid, Served)>>;
 
 impl Host {
     pub(super) fn new(core: Arc<Core>, mount: Mount) -> Self {
-        Self {
-            core,
-            mount,
-            #[cfg(any(test, feature = "conformance"))]
-            tap: None,
-        }
+        Self { core, mount, tap: None }
     }
 
-    /// The same host with something in between: what is done with it is told to `tap` first. Feature `conformance`.
-    #[cfg(any(test, feature = "conformance"))]
+    /// The same host with something in between: what is done with it is told to `tap` first.
     pub fn tapped(&self, tap: Arc<dyn Tap>) -> Self {
         Self { tap: Some(Arc::new((self.clone(), tap))), ..self.clone() }
     }
 
     /// The host behind, and what stands before it.
-    #[cfg(any(test, feature = "conformance"))]
     fn tap(&self) -> Option<(&Self, &dyn Tap)> {
         self.tap.as_deref().map(|(host, tap)| (host, &**tap))
-    }
-
-    #[cfg(not(any(test, feature = "conformance")))]
-    fn tap(&self) -> Option<(&Self, &dyn Tap)> {
-        None
     }
 
     /// The node's identity key. For handshakes; a transport signs nothing else with it.

@@ -51,7 +51,6 @@ pub use self::publish::Published;
 use self::router::Router;
 pub use self::status::{Peer, Status, TransportInfo};
 pub use self::subscriptions::{Delivery, Subscription};
-#[cfg(any(test, feature = "conformance"))]
 pub use self::tap::Tap;
 use crate::{
     Block, Error, ErrorKind, Limits, Membership, NetworkId, Owner, PeerAddr, Pin, Remote, Result, Service,

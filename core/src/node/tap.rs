@@ -1,4 +1,4 @@
-//! A place between a transport and its node, for wrappers that test.
+//! A place between a transport and its node.
 
 use std::fmt::Debug;
 

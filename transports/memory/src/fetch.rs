@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::MemoryNetwork;
 use crate::config::address;
+use crate::flight::Way;
+use crate::state::{Link, State};
 
 /// Who asks.
 pub(crate) struct Asker<'a> {
@@ -33,6 +35,7 @@ struct Provider {
     host: Host,
     ended: CancellationToken,
     streams: Arc<Semaphore>,
+    way: Way,
 }
 
 /// A part of a DAG on its way: a block, why there are no more, or the end. A channel that closes before is a link that
@@ -101,11 +104,7 @@ impl Asker<'_> {
             let links = state.place(self.at).into_iter().flat_map(|place| &place.links);
             links
                 .filter(|(peer, _)| !avoid.contains(&Remote::Peer(**peer)))
-                .filter_map(|(peer, link)| {
-                    let host = state.place(link.far)?.host.clone();
-                    let (ended, streams) = (link.ended.clone(), link.streams.clone());
-                    Some(Provider { peer: *peer, at: link.far, host, ended, streams })
-                })
+                .filter_map(|(peer, link)| self.provider(&state, *peer, link))
                 .collect()
         };
         let mut ordered = Vec::with_capacity(rest.len());
@@ -122,6 +121,21 @@ impl Asker<'_> {
     }
 }
 
+impl Asker<'_> {
+    fn provider(&self, state: &State, peer: PeerId, link: &Link) -> Option<Provider> {
+        let far = state.place(link.far)?;
+        let me = self.host.me();
+        let way = Way {
+            network: self.network.clone(),
+            conditions: state.weather.of(me, peer),
+            there: link.pipe.clone(),
+            back: far.links.get(&me)?.pipe.clone(),
+        };
+        let (ended, streams) = (link.ended.clone(), link.streams.clone());
+        Some(Provider { peer, at: link.far, host: far.host.clone(), ended, streams, way })
+    }
+}
+
 impl Provider {
     fn fetched(&self, claim: Claim) -> Fetched {
         Fetched { claim, from: Some(Remote::Peer(self.peer)) }
@@ -131,7 +145,12 @@ impl Provider {
         let me = asker.me();
         let asking = async {
             let _stream = self.streams.acquire().await.ok()?;
-            Some(self.host.block(&me, &want.cid).await)
+            self.way.ask().await;
+            let served = self.host.block(&me, &want.cid).await;
+            let bytes =
+                served.as_ref().ok().and_then(Option::as_ref).map_or(0, |served| served.bytes().len());
+            self.way.answer(bytes).await;
+            Some(served)
         };
         let served = tokio::select! {
             biased;
@@ -149,10 +168,16 @@ impl Provider {
 
     async fn has(&self, asker: &Asker<'_>, cid: &Cid) -> bool {
         let me = asker.me();
+        let asking = async {
+            self.way.ask().await;
+            let has = self.host.has(&me, cid).await;
+            self.way.answer(0).await;
+            has
+        };
         tokio::select! {
             biased;
             () = self.ended.cancelled() => false,
-            has = timeout(asker.host.limits().fetch_idle, self.host.has(&me, cid)) => matches!(has, Ok(Ok(true))),
+            has = timeout(asker.host.limits().fetch_idle, asking) => matches!(has, Ok(Ok(true))),
         }
     }
 
@@ -160,22 +185,38 @@ impl Provider {
     fn serve(&self, asker: Remote, want: WantDag) -> mpsc::Receiver<Step> {
         let (send, steps) = mpsc::channel(1);
         let (host, ended, streams) = (self.host.clone(), self.ended.clone(), self.streams.clone());
+        let way = self.way.clone();
         self.host.spawn(async move {
             tokio::select! {
                 biased;
                 () = ended.cancelled() => {}
                 () = send.closed() => {}
-                () = serve(&host, &streams, asker, want, &send) => {}
+                () = serve(&host, &streams, &way, asker, want, &send) => {}
             }
         });
         steps
     }
 }
 
-async fn serve(host: &Host, streams: &Semaphore, asker: Remote, want: WantDag, send: &mpsc::Sender<Step>) {
+async fn serve(
+    host: &Host,
+    streams: &Semaphore,
+    way: &Way,
+    asker: Remote,
+    want: WantDag,
+    send: &mpsc::Sender<Step>,
+) {
     let Ok(_stream) = streams.acquire().await else { return };
+    way.ask().await;
     let mut blocks = host.dag(asker, want);
+    let mut first = true;
     while let Some(step) = blocks.next().await {
+        let bytes = step.as_ref().map_or(0, |(_, served)| served.bytes().len());
+        if std::mem::take(&mut first) {
+            way.answer(bytes).await;
+        } else {
+            way.go_on(bytes).await;
+        }
         let copied = step.map(|(cid, served)| Claim::new(cid, Bytes::copy_from_slice(served.bytes())));
         if send.send(Some(copied)).await.is_err() {
             return;

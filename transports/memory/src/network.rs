@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use carrick_core::{Host, Result};
+use carrick_core::{Host, PeerId, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::state::State;
-use crate::{Memory, MemoryConfig};
+use crate::{Conditions, Memory, MemoryConfig};
 
 /// How often a reader lets others go first, at most.
 const MAX_TURNS: u32 = 4;
@@ -57,6 +58,38 @@ impl MemoryNetwork {
     pub fn transport_with(&self, config: MemoryConfig) -> impl FnOnce(Host) -> OpenMemory + Send + use<> {
         let network = self.clone();
         move |host| std::future::ready(Memory::join(network, &config, host))
+    }
+
+    /// Makes every link as `conditions` say, now and in future.
+    pub fn set_conditions(&self, conditions: Conditions) {
+        self.state().weather.set(conditions);
+    }
+
+    /// Makes the link between two peers so, whenever there is one, until [`set_conditions`](Self::set_conditions) is
+    /// called again.
+    pub fn set_conditions_between(&self, one: PeerId, other: PeerId, conditions: Conditions) {
+        self.state().weather.set_between(one, other, conditions);
+    }
+
+    /// Parts the network: links between peers of different sides end, and none comes up, until [`heal`](Self::heal). All
+    /// peers that are on none of `sides` are one more.
+    pub fn partition(&self, sides: &[&[PeerId]]) {
+        self.state().partition(sides);
+    }
+
+    /// Ends a [`partition`](Self::partition): whoever is dialled now is reached.
+    pub fn heal(&self) {
+        self.state().weather.heal();
+    }
+
+    /// Whether something happens that does so with a likelihood, 0 to 1; the seed decides.
+    pub(crate) fn happens(&self, likelihood: f64) -> bool {
+        likelihood > 0.0 && lock(&self.0.rng).random_bool(likelihood.min(1.0))
+    }
+
+    /// A part of a time, as the seed has it.
+    pub(crate) fn part_of(&self, time: Duration) -> Duration {
+        if time.is_zero() { time } else { lock(&self.0.rng).random_range(Duration::ZERO..=time) }
     }
 
     /// Who is where. Nothing may be awaited, and no plugin's slow work done, while it is held.

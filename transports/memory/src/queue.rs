@@ -25,7 +25,7 @@ impl Message {
     }
 
     /// What it takes up while it waits: an empty message is not free.
-    fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         size_of::<Self>() + self.topic.as_str().len() + self.bytes.len()
     }
 
@@ -88,11 +88,6 @@ impl Queue {
     /// Receives the oldest record.
     pub(crate) fn pop_record(&self) -> Option<PeerRecord> {
         self.lock().records.pop_front()
-    }
-
-    /// Whether a message waits.
-    pub(crate) fn has_message(&self) -> bool {
-        !self.lock().messages.is_empty()
     }
 
     /// Receives the oldest message of the first lane.

@@ -6,6 +6,7 @@ use carrick_core::{Inbound, Lane, Relay, Remote};
 use tokio::sync::Semaphore;
 
 use crate::MemoryNetwork;
+use crate::flight::Flight;
 use crate::queue::Message;
 use crate::state::Reading;
 
@@ -25,23 +26,26 @@ async fn read(network: &MemoryNetwork, link: &Reading) {
     let from = Remote::Peer(link.from);
     // A message may wait for its verdict without holding room in the gate, so those that wait are bounded here too.
     let verdicts = Arc::new(Semaphore::new(2 * link.host.limits().gate_per_remote));
+    let mut flight = Flight::over(link.pipe.clone());
     loop {
-        link.queue.ready().await;
-        while let Some(record) = link.queue.pop_record() {
-            if link.host.learn(&from, record.clone()) {
-                network.state().spread(link.at, &record, &link.from);
+        let conditions = network.state().weather.of(link.host.me(), link.from);
+        let message = tokio::select! {
+            biased;
+            message = flight.arrives() => message,
+            () = link.queue.ready(), if flight.has_room(&conditions) => {
+                learn(network, link);
+                if let Some(message) = link.queue.pop() {
+                    flight.leave(network, &conditions, message);
+                }
+                continue;
             }
-        }
-        if !link.queue.has_message() {
-            continue;
-        }
+        };
         let Ok(waits) = verdicts.clone().acquire_owned().await else { return };
         let slot = link.host.slot(&from).await;
         network.turn().await;
-        // It may be gone: an earlier lane came and the queue was full.
-        let Some(message) = link.queue.pop().filter(|message| is_wanted(network, link, message)) else {
+        if !is_wanted(network, link, &message) {
             continue;
-        };
+        }
         let verdict = slot.deliver(Inbound {
             from: from.clone(),
             topic: message.topic.clone(),
@@ -57,6 +61,16 @@ async fn read(network: &MemoryNetwork, link: &Reading) {
                 let _ = network.state().send(at, &message, Lane::Relay, Some(&from));
             }
         });
+    }
+}
+
+/// Takes in what the far end knows of peers.
+fn learn(network: &MemoryNetwork, link: &Reading) {
+    let from = Remote::Peer(link.from);
+    while let Some(record) = link.queue.pop_record() {
+        if link.host.learn(&from, record.clone()) {
+            network.state().spread(link.at, &record, &link.from);
+        }
     }
 }
 

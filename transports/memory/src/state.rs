@@ -14,7 +14,9 @@ use carrick_core::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::conditions::Weather;
 use crate::config::address;
+use crate::flight::Pipe;
 use crate::queue::{Message, Queue};
 
 /// Records of others that are told to a new neighbour.
@@ -24,6 +26,7 @@ const RECORDS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct State {
     places: BTreeMap<u64, Place>,
+    pub(crate) weather: Weather,
 }
 
 /// A node on the network.
@@ -45,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) far: u64,
     /// What goes there.
     pub(crate) queue: Arc<Queue>,
+    /// What crosses in that direction.
+    pub(crate) pipe: Arc<Pipe>,
     /// Cancelled when the link ends; both ends share it.
     pub(crate) ended: CancellationToken,
     /// Requests to the far end at once.
@@ -59,6 +64,7 @@ pub(crate) struct Reading {
     pub(crate) host: Host,
     pub(crate) from: PeerId,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) pipe: Arc<Pipe>,
     pub(crate) ended: CancellationToken,
 }
 
@@ -105,6 +111,9 @@ impl State {
             dial_error(ErrorKind::Unreachable, format!("nobody listens on {}", address(to)))
         })?;
         let (me, peer) = (near.host.me(), far.host.me());
+        if !self.weather.joins(&me, &peer) {
+            return Err(dial_error(ErrorKind::Unreachable, format!("{} does not answer", address(to))));
+        }
         check_admission(near, far, expected)?;
         if near.links.contains_key(&peer) {
             return Ok((peer, None));
@@ -121,6 +130,7 @@ impl State {
             host: place.host.clone(),
             from,
             queue: link.queue.clone(),
+            pipe: link.pipe.clone(),
             ended: ended.clone(),
         };
         let readings = [reading(at, near, peer, &inward), reading(to, far, me, &outward)];
@@ -157,6 +167,21 @@ impl State {
         let there = to.filter_map(|to| self.places.get(&to)).map(|far| far.host.me());
         let known = |peer: &PeerId| place.links.contains_key(peer) || place.parted.contains(peer);
         !peer.into_iter().chain(there).any(|peer| known(&peer))
+    }
+
+    /// Ends the links between the sides of a partition.
+    pub(crate) fn partition(&mut self, sides: &[&[PeerId]]) {
+        self.weather.part(sides);
+        let weather = &self.weather;
+        let parted = |(at, place): (&u64, &Place)| {
+            let (at, me) = (*at, place.host.me());
+            let far = place.links.keys().filter(|peer| !weather.joins(&me, peer));
+            far.map(|peer| (at, *peer)).collect::<Vec<_>>()
+        };
+        let parted: Vec<_> = self.places.iter().flat_map(parted).collect();
+        for (at, peer) in parted {
+            self.unlink(at, &peer);
+        }
     }
 
     fn unlink(&mut self, at: u64, peer: &PeerId) {
@@ -255,6 +280,7 @@ impl Place {
         Link {
             far,
             queue: Arc::new(Queue::new(self.host.limits().send_queue_bytes)),
+            pipe: Arc::default(),
             ended: ended.clone(),
             streams: Arc::new(Semaphore::new(other.host.limits().streams_per_peer)),
             direction,
