@@ -26,16 +26,16 @@ async fn read(network: &MemoryNetwork, link: &Reading) {
     let from = Remote::Peer(link.from);
     // A message may wait for its verdict without holding room in the gate, so those that wait are bounded here too.
     let verdicts = Arc::new(Semaphore::new(2 * link.host.limits().gate_per_remote));
+    let conditions = || network.state().weather.of(link.host.me(), link.from);
     let mut flight = Flight::over(link.pipe.clone());
     loop {
-        let conditions = network.state().weather.of(link.host.me(), link.from);
         let message = tokio::select! {
             biased;
             message = flight.arrives() => message,
-            () = link.queue.ready(), if flight.has_room(&conditions) => {
+            () = link.queue.ready(), if flight.has_room(&conditions()) => {
                 learn(network, link);
                 if let Some(message) = link.queue.pop() {
-                    flight.leave(network, &conditions, message);
+                    flight.leave(network, &conditions(), message);
                 }
                 continue;
             }
