@@ -165,6 +165,12 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// The host whose gate it is room in.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Hands a message to the gate and waits for the verdict, at most as long as the transport's
     /// [`hold_verdict`](crate::BroadcastCaps::hold_verdict); after that it answers `Ignore`, and the node publishes the
     /// message with [`Lane::Relay`](crate::Lane::Relay) if it is accepted later.

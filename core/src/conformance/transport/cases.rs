@@ -32,6 +32,48 @@ macro_rules! __transport_cases {
                     "A message reaches every subscriber, also one two hops away from its author.",
                 each_message_is_handed_out_once:
                     "Where a message comes over several ways, it is handed out once.",
+                own_message_is_not_processed_again:
+                    "What a node publishes is not handed to its own subscribers, and comes back only where the transport says so.",
+                one_authors_messages_come_in_order:
+                    "One author's messages on one topic come in the order in which it published them, also in a mesh.",
+                unjoined_topic_delivers_nothing:
+                    "Nothing is delivered for a topic that was not joined.",
+                left_topic_falls_silent:
+                    "Nothing is delivered for a topic once leaving it returned, and peers learn of it.",
+                late_joiner_gets_what_comes_after:
+                    "Who joins later gets what is published after that.",
+                topic_on_the_wire_is_passed_on:
+                    "A message is delivered under the topic that the wire names.",
+                message_of_another_topic_is_refused:
+                    "A message that comes on another topic than its author signed is handed to nobody.",
+                many_topics_do_not_mix:
+                    "Messages on many topics at once reach each the readers of its own.",
+                topic_limit_is_kept:
+                    "Beyond the limit of topics joining answers `TooLarge`; joining twice is joining once, and leaving makes room.",
+                topic_peers_are_those_who_take_part:
+                    "The peers of a topic are those who joined it and did not leave, sorted, without oneself.",
+                bytes_arrive_unchanged:
+                    "A payload arrives byte by byte as it was published, whatever bytes these are.",
+                empty_payload_is_a_message:
+                    "An empty payload arrives as a message like any other.",
+                payload_at_the_limit_travels_inline:
+                    "A payload of exactly the inline limit travels inside its message.",
+                payload_above_the_limit_travels_as_a_link:
+                    "A larger payload, up to the largest block, travels as a link, and is at hand when the message is handed out.",
+                largest_message_is_carried:
+                    "A message of exactly `max_message_bytes` is carried.",
+                oversize_publish_is_refused_locally:
+                    "A message one byte above `max_message_bytes` is answered with `TooLarge` and does not go out.",
+                same_message_can_be_sent_again:
+                    "The same message handed in again goes out again, also to those who have it.",
+                bare_payloads_travel_where_it_says_so:
+                    "On a raw topic bare payloads travel, equal ones as messages of their own; a transport that says it cannot refuses.",
+                receipt_tells_the_truth:
+                    "A receipt counts those on the topic that the message was sent to, or says that the wire does not tell.",
+                nobody_there_is_not_an_error:
+                    "Publishing where nobody takes part is no error; the receipt says so.",
+                what_reached_nobody_goes_to_the_first_who_joins:
+                    "What was published while nobody was there goes to the first who joins, in order.",
             }
             validation {
                 rejected_is_not_handed_out:

@@ -5,15 +5,18 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use libp2p_identity::Keypair;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::{Fixture, Setup};
+use crate::types::{Body, Draft};
 use crate::{
-    Capabilities, Clock, Delivery, Event, Events, Message, NetworkId, Node, NodeBuilder, PeerAddr, PeerId,
-    Remote, Result, Subscription, Time, Topic, Transport,
+    Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Host, Inbound, Lane,
+    Message, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Relay, Remote, Result, Slot,
+    Subscription, Tap, Time, Topic, Transport,
 };
 
 /// A wire and the nodes opened on it, for one case.
@@ -52,6 +55,21 @@ impl Clock for Day {
     }
 }
 
+/// What a transport delivers, in the order in which it does.
+pub(super) type Overheard = mpsc::UnboundedReceiver<Inbound>;
+
+/// Tells what is delivered, and lets it through.
+#[derive(Debug)]
+struct Ear(mpsc::UnboundedSender<Inbound>);
+
+impl Tap for Ear {
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        // Fails where the case is done with listening.
+        let _ = self.0.send(inbound.clone());
+        slot.deliver(inbound).boxed()
+    }
+}
+
 impl Kit {
     pub(super) fn begin(fixture: impl Fixture, seed: u64) -> Self {
         // Daemons may be shared by cases: what they carry must not mix.
@@ -61,12 +79,32 @@ impl Kit {
 
     /// What a node of this wire is made of, if nothing about it is special.
     pub(super) fn builder(&self) -> NodeBuilder {
+        let (number, key) = self.key();
+        let seed = self.seed.wrapping_add(number.into());
+        Node::builder().network(self.network.clone()).identity(key).seed(seed).clock(Day(self.began))
+    }
+
+    /// A key that nobody has yet, and its number.
+    fn key(&self) -> (u8, Keypair) {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let mut secret = [number + 1; 32];
         secret[..8].copy_from_slice(&self.seed.to_be_bytes());
-        let key = Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key");
-        let seed = self.seed.wrapping_add(number.into());
-        Node::builder().network(self.network.clone()).identity(key).seed(seed).clock(Day(self.began))
+        (number, Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key"))
+    }
+
+    /// A message whose author is on no wire, to be handed to a transport past its node.
+    pub(super) fn envelope(&self, topic: &Topic, payload: &'static str) -> Outgoing {
+        let draft = Draft {
+            network: &self.network,
+            topic,
+            seqno: 1,
+            time: Day(self.began).now(),
+            parents: vec![],
+            body: Body::Inline(payload.into()),
+        };
+        let message = draft.sign(&self.key().1).expect("a key signs");
+        let bytes = message.encoded().clone();
+        Outgoing { id: *message.id(), topic: topic.clone(), bytes, lane: Lane::Own }
     }
 
     /// A node that nobody is connected to.
@@ -79,12 +117,30 @@ impl Kit {
         self.open(change(self.builder()), Setup::default()).await.expect("a node opens")
     }
 
+    /// A node, and what its transport delivers to it.
+    pub(super) async fn overheard(&self) -> (Member, Overheard) {
+        let (tell, overheard) = mpsc::unbounded_channel();
+        let ear = |host: Host| host.tapped(Arc::new(Ear(tell)));
+        let member = self.open_with(self.builder(), Setup::default(), ear).await;
+        (member.expect("a node opens"), overheard)
+    }
+
     /// Opens a node over the wire.
     pub(super) async fn open(&self, builder: NodeBuilder, setup: Setup) -> Result<Member> {
+        self.open_with(builder, setup, |host| host).await
+    }
+
+    /// As [`open`](Self::open), with something before the host.
+    async fn open_with(
+        &self,
+        builder: NodeBuilder,
+        setup: Setup,
+        before: impl FnOnce(Host) -> Host + Send + 'static,
+    ) -> Result<Member> {
         let fixture = Arc::clone(&self.fixture);
         let (tell, told) = oneshot::channel();
         let mounted = builder.mount_dyn("tried", move |host| async move {
-            let transport = fixture.open(host, setup).await?;
+            let transport = fixture.open(before(host), setup).await?;
             // Nobody listens where the node fails to open for another reason.
             let _ = tell.send(Arc::clone(&transport));
             Ok(transport)
@@ -182,6 +238,18 @@ impl Kit {
         String::from_utf8_lossy(self.message(subscription).await.payload()).into_owned()
     }
 
+    /// What is delivered next.
+    pub(super) async fn delivery(&self, overheard: &mut Overheard) -> Inbound {
+        self.soon("a delivery", overheard.recv()).await.expect("the node is open")
+    }
+
+    /// Asserts that nothing is delivered while it could be.
+    pub(super) async fn nothing_delivered(&self, overheard: &mut Overheard) {
+        if let Ok(inbound) = timeout(self.fixture.silence(), overheard.recv()).await {
+            panic!("{inbound:?} was delivered and must not be");
+        }
+    }
+
     /// Waits for an event.
     pub(super) async fn event(&self, what: &str, events: &mut Events, is: impl Fn(&Event) -> bool) -> Event {
         let next = async {
@@ -223,6 +291,16 @@ impl Member {
         self.transport.capabilities()
     }
 
+    /// The part of its transport that carries messages.
+    pub(super) fn broadcast(&self) -> &dyn Broadcast {
+        self.transport.broadcast().expect("it carries broadcast")
+    }
+
+    /// What that part says it can do.
+    pub(super) fn broadcast_caps(&self) -> BroadcastCaps {
+        self.caps().broadcast.expect("it carries broadcast")
+    }
+
     /// Whether it has a link to a peer.
     pub async fn is_linked(&self, peer: &PeerId) -> bool {
         let peers = self.transport.peers().await.expect("peers");
@@ -232,4 +310,13 @@ impl Member {
 
 pub(super) fn topic() -> Topic {
     Topic::new("readings").expect("a topic")
+}
+
+pub(super) fn other_topic() -> Topic {
+    Topic::new("orders").expect("a topic")
+}
+
+/// Why it was refused.
+pub(super) fn refusal<T>(answer: Result<T>) -> ErrorKind {
+    answer.err().expect("it is refused").kind()
 }

@@ -7,7 +7,7 @@ mod load;
 mod validation;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +38,11 @@ impl fmt::Debug for Mutant {
 pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
     let groups = [broadcast::MUTANTS, validation::MUTANTS, fetch::MUTANTS, life::MUTANTS, load::MUTANTS];
     groups.into_iter().flatten()
+}
+
+/// What a mutant remembers.
+fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A wire on which every transport has the flaw of a mutant.
