@@ -118,7 +118,12 @@ __transport_cases!([dispatch]());
 /// # Panics
 /// When it is not kept, with what was seen instead; and when there is no such case.
 pub async fn run(name: &str, fixture: impl Fixture, seed: u64) -> Outcome {
-    dispatch(name, Kit::begin(fixture, seed)).await
+    let kit = Kit::begin(fixture, seed);
+    let group = CASES.iter().find(|case| case.name == name).map(|case| case.group);
+    if group == Some("broadcast") && kit.lacks_broadcast().await {
+        return Outcome::Unsupported("broadcast");
+    }
+    dispatch(name, kit).await
 }
 
 /// As [`run`], and tells how it ended; after the last case of a whole run, how many ended how.

@@ -149,6 +149,17 @@ impl Kit {
         Ok(Member { node, transport: told.await.expect("it was mounted") })
     }
 
+    /// Whether the transport says that it carries no broadcast; then it is asserted to carry none.
+    pub(super) async fn lacks_broadcast(&self) -> bool {
+        let member = self.node().await;
+        let lacks = member.caps().broadcast.is_none();
+        assert_eq!(member.transport.broadcast().is_none(), lacks, "it has the part that it says it has");
+        if lacks {
+            assert_eq!(refusal(member.publish(&topic(), "nowhere").await), ErrorKind::Unsupported);
+        }
+        lacks
+    }
+
     /// So many nodes, each linked with the next.
     pub(super) async fn line(&self, n: usize) -> Vec<Member> {
         let mut members = Vec::with_capacity(n);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cid::Cid;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -13,7 +14,7 @@ use super::{Mutant, Wrapper, lock};
 use crate::conformance::transport::kit::other_topic;
 use crate::{
     Broadcast, Error, ErrorKind, Host, Inbound, Message, MessageId, Notice, Outgoing, Receipt, Relay, Remote,
-    Result, Slot, Tap, Topic,
+    Result, Served, Slot, Tap, Topic,
 };
 
 /// The flaws, each for its case.
@@ -107,6 +108,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         flaw: "a message is thrown away that is larger than the inline limit with its envelope",
         case: "payload_at_the_limit_travels_inline",
         make: || Arc::new(ForgetsTheOverhead),
+    },
+    Mutant {
+        name: "keeps_the_largest_block",
+        flaw: "a block of exactly the largest size is not served",
+        case: "payload_above_the_limit_travels_as_a_link",
+        make: || Arc::new(KeepsTheLargestBlock),
     },
     Mutant {
         name: "drops_the_largest",
@@ -384,6 +391,26 @@ impl Tap for ForgetsTheOverhead {
 }
 
 impl Wrapper for ForgetsTheOverhead {}
+
+#[derive(Debug)]
+struct KeepsTheLargestBlock;
+
+impl Tap for KeepsTheLargestBlock {
+    fn block<'a>(
+        &'a self,
+        host: &'a Host,
+        asker: &'a Remote,
+        cid: &'a Cid,
+    ) -> BoxFuture<'a, Result<Option<Served>>> {
+        async {
+            let served = host.block(asker, cid).await?;
+            Ok(served.filter(|served| served.bytes().len() < host.limits().block_bytes))
+        }
+        .boxed()
+    }
+}
+
+impl Wrapper for KeepsTheLargestBlock {}
 
 #[derive(Debug)]
 struct DropsTheLargest;
