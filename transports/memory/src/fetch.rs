@@ -13,7 +13,7 @@ use carrick_core::{
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::MemoryNetwork;
@@ -42,21 +42,26 @@ struct Provider {
 /// ended.
 type Step = Option<Result<Claim>>;
 
-/// Asks one neighbour after the other for a block.
+/// Asks one neighbour after the other for a block. Each has an equal part of the time that is left, so that one who does
+/// not answer leaves some for the next.
 pub(crate) async fn block(asker: &Asker<'_>, want: &Want) -> Result<Fetched> {
-    let asking = async {
-        let mut failed = not_found("block", &want.cid);
-        for provider in asker.providers("block", &want.hints, &want.avoid)? {
-            match provider.block(asker, want).await {
-                Ok(Some(bytes)) => return Ok(provider.fetched(Claim::new(want.cid, bytes))),
-                Ok(None) => {}
-                Err(error) => failed = error,
+    let began = Instant::now();
+    let providers = asker.providers("block", &want.hints, &want.avoid)?;
+    let mut failed = not_found("block", &want.cid);
+    for (left, provider) in (1..=providers.len() as u32).rev().zip(providers) {
+        let share = want.timeout.saturating_sub(began.elapsed()) / left;
+        let idle = share.min(asker.host.limits().fetch_idle);
+        match timeout(idle, provider.block(asker, want)).await {
+            Ok(Ok(Some(bytes))) => return Ok(provider.fetched(Claim::new(want.cid, bytes))),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => failed = error,
+            Err(_) => {
+                let detail = format!("{} sent no {} in time", provider.peer, want.cid);
+                failed = Error::new(ErrorKind::Timeout, "block", detail);
             }
         }
-        Err(failed)
-    };
-    let late = |_| Err(Error::new(ErrorKind::Timeout, "block", format!("nobody sent {} in time", want.cid)));
-    timeout(want.timeout, asking).await.unwrap_or_else(late)
+    }
+    Err(failed)
 }
 
 /// Asks one neighbour after the other for a DAG, until one has at least its beginning.
