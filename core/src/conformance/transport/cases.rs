@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
 
-use super::{Fixture, Kit, Outcome, broadcast, fetch, life, load, validation};
+use super::{Fixture, Kit, Outcome, broadcast, dag, fetch, life, load, validation};
 
 /// A promise of the contract, and the test of it.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,84 @@ macro_rules! __transport_cases {
             fetch {
                 block_is_fetched:
                     "A block that one node has comes to another that asks for its address.",
+                blocks_of_every_size_are_fetched:
+                    "A block comes as it is, from an empty one to the largest that the capabilities name.",
+                block_above_the_limit_is_refused:
+                    "A block above the asker's limit is `TooLarge`, and nothing of it is handed out.",
+                block_comes_under_the_address_asked_for:
+                    "Version, codec and hash of an address are kept: what comes is what was asked for.",
+                absent_block_ends_in_not_found:
+                    "What nobody has is `NotFound` as soon as all who can be asked have said so.",
+                without_anybody_to_ask_it_says_so:
+                    "Without anybody to ask a fetch ends at once with `NoPeers`.",
+                provider_is_named:
+                    "Who sent a block is named truthfully, or never, as the capabilities say.",
+                wrong_bytes_are_blamed_and_avoided:
+                    "Who sends other bytes, fewer or more is blamed and not asked again, and the block comes from another.",
+                hinted_are_asked_first:
+                    "Who is hinted at is asked first; a hint that leads nowhere does no harm.",
+                avoided_are_not_asked:
+                    "Who is to be avoided is not asked, and rather nobody is.",
+                silent_provider_does_not_end_the_search:
+                    "A provider that takes a request and does not answer costs its part of the time; then the next is asked.",
+                timeout_is_kept:
+                    "Where nobody answers, a fetch ends with `Timeout` after the time it was given, and no time of the node's own.",
+                dropped_fetch_frees_everything:
+                    "Dropping a fetch ends it at both ends and gives serving memory back.",
+                hundred_fetches_of_one_block_ask_once:
+                    "A block that a hundred want at once crosses the wire once.",
+                many_blocks_come_at_once:
+                    "More blocks than a link has streams may be asked for at once, and all come.",
+                served_memory_is_bounded:
+                    "Serving keeps to its memory: requests wait for it, and each gives back what it took.",
+                provider_that_goes_ends_the_fetch:
+                    "A provider that goes away ends the wait for it with `Unreachable`, long before the timeout.",
+                provided_block_is_served_after_provide:
+                    "A block is served after it was provided.",
+                withdraw_ends_it:
+                    "A transport with a store of its own serves a block until it is withdrawn; another while the host has it.",
+                providers_can_be_dialled:
+                    "Who has a block is told with an address at which it can be dialled, and no more of them than asked for.",
+            }
+            dag {
+                whole_dag_comes_in_one_request:
+                    "A whole DAG comes in one request, where the capabilities say so.",
+                dag_comes_breadth_first:
+                    "The blocks of a DAG come breadth first: each after one that links to it.",
+                dag_gives_all_and_only_what_is_missing:
+                    "What the asker has, and all under it, does not come; all else does.",
+                dag_depth_is_kept:
+                    "No block comes from deeper than was asked for.",
+                dag_limit_bytes_is_kept:
+                    "A DAG ends with `TooLarge` before more bytes come than were asked for.",
+                deep_dag_comes_whole:
+                    "A chain of 200 blocks comes whole.",
+                wide_dag_comes_whole:
+                    "A block with a thousand links comes with all under it.",
+                shared_blocks_come_once:
+                    "A block to which many ways lead comes once.",
+                dag_of_many_roots_comes_whole:
+                    "One request brings what is under 64 roots.",
+                parents_alone_are_followed:
+                    "Where the parents of messages are asked for, their payloads do not come.",
+                dag_that_is_not_whole_ends_in_not_found:
+                    "A DAG of which a block is missing ends with `NotFound`, not as if it were whole; what came stays good.",
+                idle_limit_of_a_dag_is_kept:
+                    "A provider that stops in the middle ends a DAG with `Timeout` after the time a block may take.",
+                dropped_dag_frees_everything:
+                    "Dropping the stream of a DAG ends it at both ends.",
+                unread_dag_waits_at_its_provider:
+                    "A DAG that is not read waits at its provider, within serving memory, and holds up no other request.",
+                lie_in_a_dag_is_blamed_and_the_rest_comes:
+                    "Who sends wrong bytes inside a DAG is blamed and not asked again, and the rest comes from another.",
+                provider_that_goes_ends_the_dag:
+                    "A provider that goes away in the middle ends a DAG with `Unreachable`, not as if it were whole.",
+                get_brings_what_is_missing:
+                    "Getting a DAG brings what is not in the store yet, and nothing else.",
+                single_blocks_make_a_whole_dag:
+                    "Where a wire brings only single blocks, the node gets a DAG block by block.",
+                capability_off_is_unsupported:
+                    "A part that the capabilities do not promise is absent or answers `Unsupported`; a part that they promise is there.",
             }
             life {
                 dial_ok_means_admitted:

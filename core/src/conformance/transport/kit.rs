@@ -4,6 +4,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
@@ -11,10 +12,10 @@ use libp2p_identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::{Fixture, Setup};
+use super::{Fixture, Setup, Wrapped, Wrapper};
 use crate::types::{Body, Draft};
 use crate::{
-    Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Host, Inbound, Lane,
+    Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch, Inbound, Lane,
     Message, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Relay, Remote, Result, Slot,
     Subscription, Tap, Time, Topic, Transport,
 };
@@ -70,6 +71,8 @@ impl Tap for Ear {
     }
 }
 
+impl Wrapper for Ear {}
+
 impl Kit {
     pub(super) fn begin(fixture: impl Fixture, seed: u64) -> Self {
         // Daemons may be shared by cases: what they carry must not mix.
@@ -120,27 +123,40 @@ impl Kit {
     /// A node, and what its transport delivers to it.
     pub(super) async fn overheard(&self) -> (Member, Overheard) {
         let (tell, overheard) = mpsc::unbounded_channel();
-        let ear = |host: Host| host.tapped(Arc::new(Ear(tell)));
-        let member = self.open_with(self.builder(), Setup::default(), ear).await;
-        (member.expect("a node opens"), overheard)
+        (self.node_wrapped(Ear(tell)).await, overheard)
+    }
+
+    /// A node that nobody is connected to, with a wrapper round its transport.
+    pub(super) async fn node_wrapped(&self, wrapper: impl Wrapper) -> Member {
+        self.open_wrapped(self.builder(), wrapper).await
+    }
+
+    /// As [`node_wrapped`](Self::node_wrapped), with something special about the node too.
+    pub(super) async fn open_wrapped(&self, builder: NodeBuilder, wrapper: impl Wrapper) -> Member {
+        let wrapper: Arc<dyn Wrapper> = Arc::new(wrapper);
+        self.mount(builder, Setup::default(), Some(wrapper)).await.expect("a node opens")
     }
 
     /// Opens a node over the wire.
     pub(super) async fn open(&self, builder: NodeBuilder, setup: Setup) -> Result<Member> {
-        self.open_with(builder, setup, |host| host).await
+        self.mount(builder, setup, None).await
     }
 
-    /// As [`open`](Self::open), with something before the host.
-    async fn open_with(
+    async fn mount(
         &self,
         builder: NodeBuilder,
         setup: Setup,
-        before: impl FnOnce(Host) -> Host + Send + 'static,
+        wrapper: Option<Arc<dyn Wrapper>>,
     ) -> Result<Member> {
         let fixture = Arc::clone(&self.fixture);
         let (tell, told) = oneshot::channel();
         let mounted = builder.mount_dyn("tried", move |host| async move {
-            let transport = fixture.open(before(host), setup).await?;
+            let transport: Arc<dyn Transport> = match wrapper {
+                None => fixture.open(host, setup).await?,
+                Some(wrapper) => {
+                    Arc::new(Wrapped::open(wrapper, host, |host| fixture.open(host, setup)).await?)
+                }
+            };
             // Nobody listens where the node fails to open for another reason.
             let _ = tell.send(Arc::clone(&transport));
             Ok(transport)
@@ -219,6 +235,16 @@ impl Kit {
                 .expect("ready");
         }
         subscriptions
+    }
+
+    /// Longer than anything takes that works.
+    pub(super) fn patience(&self) -> Duration {
+        self.fixture.patience()
+    }
+
+    /// How long to watch for what must not come.
+    pub(super) fn quiet(&self) -> Duration {
+        self.fixture.silence()
     }
 
     /// Waits for what must happen.
@@ -310,6 +336,21 @@ impl Member {
     /// What that part says it can do.
     pub(super) fn broadcast_caps(&self) -> BroadcastCaps {
         self.caps().broadcast.expect("it carries broadcast")
+    }
+
+    /// The part of its transport that fetches.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn fetch(&self) -> &dyn Fetch {
+        self.transport.fetch().expect("what the capabilities promise is there")
+    }
+
+    /// What it thinks of a peer that it has a link to: 0 is the best.
+    pub async fn opinion_of(&self, peer: &PeerId) -> f64 {
+        let peers = self.peers().await.expect("peers");
+        let of_peer = peers.iter().find(|known| known.remote == Remote::Peer(*peer));
+        of_peer.expect("they are linked").reputation
     }
 
     /// Whether it has a link to a peer.

@@ -6,12 +6,14 @@
 #[macro_use]
 mod cases;
 mod broadcast;
+mod dag;
 mod fetch;
 mod fixture;
 mod kit;
 mod life;
 mod load;
 mod mutants;
+mod provider;
 mod validation;
 mod wrapper;
 

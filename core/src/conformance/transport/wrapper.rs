@@ -17,6 +17,11 @@ use crate::{
 /// Each method gets the transport inside and, unless it is written anew, only asks that.
 #[async_trait]
 pub trait Wrapper: Tap {
+    /// Told once of the transport inside. Whoever keeps it keeps it weakly, or it never goes.
+    fn opened(&self, inner: &Arc<dyn Transport>) {
+        let _ = inner;
+    }
+
     /// See [`Transport::capabilities`].
     fn capabilities(&self, inner: &dyn Transport) -> Capabilities {
         inner.capabilities()
@@ -110,6 +115,7 @@ impl Wrapped {
         F: Future<Output = Result<Arc<dyn Transport>>>,
     {
         let inner = open(host.tapped(wrapper.clone())).await?;
+        wrapper.opened(&inner);
         Ok(Self { inner, wrapper })
     }
 

@@ -1,6 +1,7 @@
 //! Transports that are broken on purpose: each must be caught by its case, or the case proves nothing.
 
 mod broadcast;
+mod dag;
 mod fetch;
 mod life;
 mod load;
@@ -36,7 +37,8 @@ impl fmt::Debug for Mutant {
 
 /// All of them, in the order of their cases.
 pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    let groups = [broadcast::MUTANTS, validation::MUTANTS, fetch::MUTANTS, life::MUTANTS, load::MUTANTS];
+    let groups =
+        [broadcast::MUTANTS, validation::MUTANTS, fetch::MUTANTS, dag::MUTANTS, life::MUTANTS, load::MUTANTS];
     groups.into_iter().flatten()
 }
 
