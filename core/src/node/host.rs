@@ -289,11 +289,18 @@ impl Host {
     /// # Cancel safety
     /// Safe.
     pub async fn slot(&self, from: &Remote) -> Slot {
-        Slot { ticket: self.core.gate.ticket(from).await, host: self.clone() }
+        let ticket = match self.tap() {
+            Some((host, tap)) => tap.slot(host, from).await.ticket,
+            None => self.core.gate.ticket(from).await,
+        };
+        Slot { ticket, host: self.clone() }
     }
 
     /// Room in the gate if there is some now: for wires that cannot wait. `None` is counted as shed.
     pub fn try_slot(&self, from: &Remote) -> Option<Slot> {
+        if let Some((host, tap)) = self.tap() {
+            return Some(Slot { ticket: tap.try_slot(host, from)?.ticket, host: self.clone() });
+        }
         let ticket = self.core.gate.try_ticket(from);
         if ticket.is_none() {
             self.core.counters.count(&self.mount.name, "shed");

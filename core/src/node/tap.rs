@@ -30,6 +30,16 @@ pub trait Tap: Debug + Send + Sync + 'static {
         host.relays_to(remote)
     }
 
+    /// See [`Host::slot`].
+    fn slot<'a>(&'a self, host: &'a Host, from: &'a Remote) -> BoxFuture<'a, Slot> {
+        host.slot(from).boxed()
+    }
+
+    /// See [`Host::try_slot`].
+    fn try_slot(&self, host: &Host, from: &Remote) -> Option<Slot> {
+        host.try_slot(from)
+    }
+
     /// See [`Slot::deliver`]: `slot` is that of the host behind.
     fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
         slot.deliver(inbound).boxed()

@@ -76,8 +76,34 @@ macro_rules! __transport_cases {
                     "What was published while nobody was there goes to the first who joins, in order.",
             }
             validation {
-                rejected_is_not_handed_out:
-                    "A message that the validators reject is handed to nobody.",
+                refused_is_not_handed_out:
+                    "A message that a validator rejects or ignores is handed to nobody.",
+                rejected_is_not_relayed:
+                    "What was rejected goes no further; where the wire relays first, only the neighbour hears it.",
+                relay_waits_for_the_verdict:
+                    "Nothing is relayed before its verdict; where the wire relays first, nothing is handed out before it.",
+                ignored_is_not_relayed_and_may_come_again:
+                    "What was ignored goes no further, and is judged anew when it comes again.",
+                accepted_is_relayed_once_on_each_transport:
+                    "An accepted message is relayed once, however many copies of it come.",
+                second_copy_waits_for_the_same_verdict:
+                    "A copy that comes by another way while the first is judged waits for the same verdict.",
+                late_accept_is_delivered_and_relayed:
+                    "What is accepted after the wire stopped waiting is handed out, and relayed by the node.",
+                deferral_fetches_a_block_and_then_delivers:
+                    "Where a message waits for a block, the block is fetched and the message judged again.",
+                deferral_fetches_a_message_and_then_delivers:
+                    "Where a message waits for another, that one is fetched, passes the gate, and goes first.",
+                deferral_that_cannot_be_met_is_ignored:
+                    "A message that waits for what nobody has is ignored, and holds up nothing.",
+                failing_validator_is_ignored:
+                    "A validator that panics, hangs or fails counts as Ignore; nobody is blamed.",
+                reputation_falls_for_reject_alone:
+                    "A link is blamed for what is rejected, and for nothing else; other links are not.",
+                low_reputation_ends_the_relaying:
+                    "A link with a bad name is sent no messages, and none is taken from it.",
+                ban_closes_and_stays_closed:
+                    "A peer that sends twenty bad messages is out, and stays out until it is forgiven.",
             }
             fetch {
                 block_is_fetched:
@@ -168,6 +194,16 @@ macro_rules! __transport_cases {
             load {
                 slow_reader_is_told_what_it_missed:
                     "A subscriber that does not read is told how much it missed, and what comes later reaches it.",
+                full_gate_waits_or_counts:
+                    "While the gate is full nothing more is taken from the wire; afterwards all of it comes, or is counted.",
+                one_noisy_peer_does_not_starve_another:
+                    "While one peer's share of the gate is full, another's messages are handed out.",
+                flood_is_bounded_and_every_drop_is_counted:
+                    "A peer that takes no messages costs no more than a queue and the windows; what that drops is counted.",
+                slow_peer_harms_no_other:
+                    "While one peer takes no messages, another gets all of them.",
+                small_messages_pass_beside_a_big_transfer:
+                    "Messages go both ways while a transfer between the same two nodes stands half done.",
             }
         }
     };

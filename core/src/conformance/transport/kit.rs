@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p_identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::probe::{Log, Probe};
 use super::{Fixture, Setup, Wrapped, Wrapper};
 use crate::types::{Body, Draft};
 use crate::{
     Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch, Inbound, Lane,
-    Message, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Relay, Remote, Result, Slot,
+    Message, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Receipt, Relay, Remote, Result, Slot,
     Subscription, Tap, Time, Topic, Transport,
 };
 
@@ -46,13 +48,16 @@ impl Deref for Member {
     }
 }
 
+/// When every case begins.
+const DAY: Time = Time(1_700_000_000_000);
+
 /// Real or paused time, from a fixed day on.
 #[derive(Debug)]
 struct Day(Instant);
 
 impl Clock for Day {
     fn now(&self) -> Time {
-        Time(1_700_000_000_000 + self.0.elapsed().as_millis() as u64)
+        Time(DAY.as_millis() + self.0.elapsed().as_millis() as u64)
     }
 }
 
@@ -101,7 +106,7 @@ impl Kit {
             network: &self.network,
             topic,
             seqno: 1,
-            time: Day(self.began).now(),
+            time: DAY,
             parents: vec![],
             body: Body::Inline(payload.into()),
         };
@@ -135,6 +140,15 @@ impl Kit {
     pub(super) async fn open_wrapped(&self, builder: NodeBuilder, wrapper: impl Wrapper) -> Member {
         let wrapper: Arc<dyn Wrapper> = Arc::new(wrapper);
         self.mount(builder, Setup::default(), Some(wrapper)).await.expect("a node opens")
+    }
+
+    /// As [`node_with`](Self::node_with), with a probe at its transport.
+    pub(super) async fn probed(
+        &self,
+        probe: &Probe,
+        change: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Member {
+        self.open_wrapped(change(self.builder()), probe.clone()).await
     }
 
     /// Opens a node over the wire.
@@ -222,6 +236,17 @@ impl Kit {
         .await;
     }
 
+    /// Waits until a node has no link to another.
+    pub(super) async fn unlinked(&self, near: &Member, far: &Member) {
+        let mut events = near.events();
+        self.soon("the end of a link", async {
+            while near.is_linked(&far.peer_id()).await {
+                events.next().await.expect("the node is open");
+            }
+        })
+        .await;
+    }
+
     /// Subscribes every one of them, and waits until each knows of all its neighbours that they did.
     pub(super) async fn subscribe(&self, members: &[Member], topic: &Topic) -> Vec<Subscription> {
         let mut subscriptions = Vec::with_capacity(members.len());
@@ -287,6 +312,36 @@ impl Kit {
         }
     }
 
+    /// A message of an author who runs no node; `n` is its number. It follows no other, and is the same each time.
+    pub(super) fn letter(&self, n: u64, payload: impl Into<Bytes>) -> Message {
+        let key = Keypair::ed25519_from_bytes([255; 32]).expect("32 bytes are a key");
+        let (network, topic) = (&self.network, &topic());
+        let (time, body) = (DAY, Body::Inline(payload.into()));
+        let draft = Draft { network, topic, seqno: n, time, parents: vec![], body };
+        draft.sign(&key).expect("signs")
+    }
+
+    /// Hands a message to a transport past its node, which any message may be, any number of times.
+    pub(super) async fn post(&self, member: &Member, message: &Message) -> Receipt {
+        let (topic, bytes) = (message.topic().clone(), message.encoded().clone());
+        let outgoing = Outgoing { id: *message.id(), topic, bytes, lane: Lane::Own };
+        self.soon("publishing", member.broadcast().publish(&outgoing)).await.expect("publishes")
+    }
+
+    /// Waits until a probe has seen something.
+    pub(super) async fn seen(&self, what: &str, probe: &Probe, is: impl Fn(&Log) -> bool) -> Log {
+        self.soon(what, probe.until(is)).await
+    }
+
+    /// How many messages come until none does any more.
+    pub(super) async fn drain(&self, subscription: &mut Subscription) -> u64 {
+        let mut count = 0;
+        while let Ok(delivery) = timeout(self.fixture.silence(), subscription.next()).await {
+            count += u64::from(matches!(delivery.expect("the node is open"), Delivery::Message(_)));
+        }
+        count
+    }
+
     /// Waits for an event.
     pub(super) async fn event(&self, what: &str, events: &mut Events, is: impl Fn(&Event) -> bool) -> Event {
         let next = async {
@@ -336,6 +391,17 @@ impl Member {
     /// What that part says it can do.
     pub(super) fn broadcast_caps(&self) -> BroadcastCaps {
         self.caps().broadcast.expect("it carries broadcast")
+    }
+
+    /// What it thinks of a peer that it is linked with, rounded: 0 is the best, −100 is out.
+    pub(super) async fn score_of(&self, peer: &Member) -> i64 {
+        self.opinion_of(&peer.peer_id()).await.round() as i64
+    }
+
+    /// What it thinks of all that it is linked with, in no order.
+    pub(super) async fn scores(&self) -> Vec<i64> {
+        let peers = self.node.peers().await.expect("peers");
+        peers.iter().map(|info| info.reputation.round() as i64).collect()
     }
 
     /// The part of its transport that fetches.

@@ -1,37 +1,13 @@
-//! Messages: relayed after the verdict, bounded, counted.
+//! Messages: bounded, counted.
 
 use std::sync::Arc;
 
 use carrick_core::{
-    Block, Bytes, Context, ErrorKind, Lane, Limits, Message, MessageId, Outgoing, Receipt, Result, Skip,
-    Topic, Transport, Validator, Verdict, async_trait,
+    Bytes, ErrorKind, Lane, Limits, MessageId, Outgoing, Receipt, Result, Skip, Topic, Transport,
 };
 use carrick_transport_memory::MemoryNetwork;
 
-use crate::common::{Joined, PATIENCE, builder, kind, line, next, open, silence, topic};
-
-/// Refuses whatever says so.
-#[derive(Debug)]
-struct NothingBad;
-
-#[async_trait]
-impl Validator for NothingBad {
-    async fn message(&self, _: &Context<'_>, message: &Message) -> Verdict {
-        match &message.payload()[..] {
-            b"reject" => Verdict::Reject("it says so".into()),
-            b"ignore" => Verdict::Ignore("it says so".into()),
-            _ => Verdict::Accept,
-        }
-    }
-
-    async fn block(&self, _: &Context<'_>, _: &Block) -> Verdict {
-        Verdict::Accept
-    }
-
-    async fn accepted(&self, _: &Context<'_>, _: &Message) -> Result<()> {
-        Ok(())
-    }
-}
+use crate::common::{Joined, PATIENCE, builder, kind, line, open, topic};
 
 fn outgoing(topic: &Topic, bytes: Bytes, lane: Lane) -> Outgoing {
     Outgoing { id: MessageId::of(&bytes), topic: topic.clone(), bytes, lane }
@@ -39,29 +15,6 @@ fn outgoing(topic: &Topic, bytes: Bytes, lane: Lane) -> Outgoing {
 
 async fn publish(from: &Joined, message: &Outgoing) -> Result<Receipt> {
     from.memory.broadcast().expect("has it").publish(message).await
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_line_of_three_relays_after_the_verdict() {
-    let wire = MemoryNetwork::new(1);
-    let a = open(&wire, builder(1)).await;
-    let b = open(&wire, builder(2).validator(Arc::new(NothingBad))).await;
-    let c = open(&wire, builder(3)).await;
-    b.dial(&a).await;
-    b.dial(&c).await;
-    let mut at_b = b.node.subscribe(&topic()).await.expect("subscribes");
-    let mut at_c = c.node.subscribe(&topic()).await.expect("subscribes");
-    let mut at_a = a.node.subscribe(&topic()).await.expect("subscribes");
-    for payload in ["one", "reject", "ignore", "two"] {
-        let published = a.node.publish(&topic(), payload).await.expect("publishes");
-        assert_eq!(published.sent_to, Some(1), "{payload}");
-    }
-    for subscription in [&mut at_b, &mut at_c] {
-        assert_eq!(next(subscription).await, "one");
-        assert_eq!(next(subscription).await, "two");
-        silence(subscription).await;
-    }
-    silence(&mut at_a).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,18 +95,6 @@ async fn a_second_node_with_the_same_key_cannot_take_a_link_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_banned_peer_is_cut_off_and_kept_out() {
-    let wire = MemoryNetwork::new(1);
-    let (a, b) = (open(&wire, builder(1)).await, open(&wire, builder(2)).await);
-    a.dial(&b).await;
-    let mut events = b.node.events();
-    a.node.ban(&Remote::Peer(b.node.peer_id()));
-    event(&mut events, |event| matches!(event, Event::Down { .. })).await;
-    assert_eq!(kind(b.memory.dial(&a.addr()).await), ErrorKind::Unauthorized);
-    assert_eq!(kind(a.memory.dial(&b.addr()).await), ErrorKind::Unauthorized);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_bootstrap_peer_whose_ban_is_over_is_dialled_again() {
     let wire = MemoryNetwork::new(1);
     let a = open(&wire, builder(1)).await;

@@ -98,20 +98,6 @@ async fn a_stranger_is_refused_at_either_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_banned_peer_is_cut_off_and_stays_out() {
-    let network = network("links-ban");
-    let (a, b) = (node(&network).await, node(&network).await);
-    connect(&a, &b).await;
-    let mut events = b.events();
-    a.ban(&Remote::Peer(b.peer_id()));
-    gone(&mut events, &b, &a.peer_id()).await;
-    let error = soon(b.connect(&addr_of(&a))).await.expect_err("banned");
-    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
-    a.forgive(&Remote::Peer(b.peer_id()));
-    connect(&b, &a).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_node_does_not_dial_itself() {
     let a = node(&network("links-self")).await;
     for addr in [addr_of(&a), PeerAddr { peer: None, ..addr_of(&a) }] {
