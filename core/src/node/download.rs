@@ -409,11 +409,15 @@ impl Download {
             while asked.len() < AT_ONCE {
                 let Some(cid) = queue.pop_front() else { break };
                 let (router, hints, idle) = (Arc::clone(&self.router), self.hints.clone(), self.idle);
-                asked.push(async move { router.block(&cid, hints, idle).await });
+                asked.push(async move {
+                    let there = router.core.store.has(&cid).await?;
+                    router.block(&cid, hints, idle).await.map(|landed| (there, landed))
+                });
             }
             let Some(landed) = asked.next().await else { return Ok(()) };
-            let (block, from) = landed?;
-            if from.is_some() {
+            // Who sent it does not tell whether it came: not every wire names them.
+            let (there, (block, from)) = landed?;
+            if !there {
                 self.count(&block, from);
             }
             queue.extend(dag::links(&block)?.into_iter().filter(|link| seen.insert(*link)));
