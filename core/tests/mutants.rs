@@ -1,10 +1,11 @@
 //! The suite for transports, tried on transports that are broken on purpose: each is caught by its case.
 #![cfg(feature = "conformance")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use carrick_core::conformance::transport::{CASES, Fixture, Mutant, Mutated, Setup, mutants, run};
 use carrick_core::{Host, PeerAddr, Result, Transport, async_trait};
@@ -46,12 +47,31 @@ fn failed(mutant: &Mutant) -> BTreeSet<&'static str> {
 fn each_mutant_is_caught_by_its_case() {
     // What they panic with is expected.
     std::panic::set_hook(Box::new(|_| {}));
-    let caught: Vec<_> = mutants().map(|mutant| (mutant, failed(mutant))).collect();
+    let caught = all_caught();
     let _ = std::panic::take_hook();
     let missed: Vec<_> =
         caught.iter().filter(|(mutant, failed)| !failed.contains(mutant.case)).map(|(m, _)| m.name).collect();
     assert!(missed.is_empty(), "not caught by their own cases: {missed:?}");
     check_page(&page(&caught));
+}
+
+/// What each mutant fails, in their order, found by as many threads as there are processors.
+fn all_caught() -> Vec<(&'static Mutant, BTreeSet<&'static str>)> {
+    let all: Vec<_> = mutants().collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(mutant) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let failed = failed(mutant);
+                    found.lock().expect("no panic holds it").insert(mutant.name, failed);
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().expect("no panic held it");
+    all.into_iter().map(|mutant| (mutant, found.remove(mutant.name).unwrap_or_default())).collect()
 }
 
 /// The promises, and which mutants break which.
