@@ -35,7 +35,7 @@ pub(crate) struct Place {
     pub(crate) host: Host,
     pub(crate) topics: BTreeSet<Topic>,
     pub(crate) links: BTreeMap<PeerId, Link>,
-    /// Peers that this node disconnected from; nothing restores the link but a dial.
+    /// Peers whose link a user ended, here or there; nothing restores it but a dial.
     parted: BTreeSet<PeerId>,
     /// The number of the last message that began here.
     sent: u64,
@@ -145,18 +145,17 @@ impl State {
         Ok((peer, Some(readings)))
     }
 
-    /// Ends a link because this end wants it, and remembers that.
+    /// Ends a link because the user of this end wants it; neither end restores it by itself.
     pub(crate) fn part(&mut self, at: u64, peer: &PeerId) -> Option<()> {
         let place = self.places.get_mut(&at)?;
+        let (me, far) = (place.host.me(), place.links.get(peer).map(|link| link.far));
         // Whoever is not admitted is kept out by that, and for as long as that lasts.
-        if !place.host.admits(peer) {
-            self.unlink(at, peer);
-            return Some(());
+        if place.host.admits(peer) {
+            place.keep_apart(*peer);
+            if let Some(far) = far.and_then(|far| self.places.get_mut(&far)) {
+                far.keep_apart(me);
+            }
         }
-        if place.parted.len() >= place.host.limits().known_peers {
-            place.parted.pop_first();
-        }
-        place.parted.insert(*peer);
         self.unlink(at, peer);
         Some(())
     }
@@ -275,6 +274,14 @@ impl State {
 }
 
 impl Place {
+    /// Remembers that a link was ended by its user.
+    fn keep_apart(&mut self, peer: PeerId) {
+        if self.parted.len() >= self.host.limits().known_peers {
+            self.parted.pop_first();
+        }
+        self.parted.insert(peer);
+    }
+
     /// The end here of a new link to another place.
     fn link_to(&self, far: u64, other: &Self, ended: &CancellationToken, direction: Direction) -> Link {
         Link {

@@ -1,6 +1,8 @@
 //! The contract, implemented: arguments are checked here.
 
 use std::fmt;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use carrick_core::{
     Broadcast, BroadcastCaps, Capabilities, Cid, Claims, Discovery, Error, ErrorKind, Fetch, FetchCaps,
@@ -10,7 +12,7 @@ use carrick_core::{
 
 use crate::config::{address, number, numbers};
 use crate::fetch::Asker;
-use crate::state::Place;
+use crate::state::{Place, State};
 use crate::{MemoryConfig, MemoryNetwork, bootstrap, fetch, reader};
 
 /// A node's place on a [`MemoryNetwork`]. Dropping it leaves the network, as closing does.
@@ -18,6 +20,8 @@ pub struct Memory {
     network: MemoryNetwork,
     at: u64,
     host: Host,
+    /// From then on the place may be another node's.
+    closed: AtomicBool,
 }
 
 impl Memory {
@@ -43,7 +47,7 @@ impl Memory {
         for peer in &config.bootstrap {
             host.spawn(bootstrap::keep(network.clone(), at, host.clone(), peer.clone()));
         }
-        Ok(Self { network, at, host })
+        Ok(Self { network, at, host, closed: AtomicBool::new(false) })
     }
 
     /// Names the instance and the operation in an error of the network.
@@ -55,9 +59,16 @@ impl Memory {
         self.fail(ErrorKind::Closed, operation, "the transport is closed")
     }
 
+    /// The state of the network while this node is on it.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.network.state();
+        // Set before the place is given up: under the lock it is still ours.
+        (!self.closed.load(Ordering::Acquire)).then_some(state)
+    }
+
     /// Whether it is still on the network.
     fn open_for(&self, operation: &'static str) -> Result<()> {
-        self.network.state().place(self.at).map(drop).ok_or_else(|| self.closed(operation))
+        self.state().map(drop).ok_or_else(|| self.closed(operation))
     }
 
     fn asker(&self) -> Asker<'_> {
@@ -65,6 +76,9 @@ impl Memory {
     }
 
     fn leave_network(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
         // Two statements: the host goes when the lock is open again.
         let left = self.network.state().exit(self.at);
         drop(left);
@@ -115,7 +129,7 @@ impl Transport for Memory {
     }
 
     fn listen_addrs(&self) -> Vec<Multiaddr> {
-        vec![address(self.at)]
+        self.state().map(|_| address(self.at)).into_iter().collect()
     }
 
     async fn dial(&self, peer: &PeerAddr) -> Result<Remote> {
@@ -124,16 +138,19 @@ impl Transport for Memory {
             return Err(self.fail(ErrorKind::Config, "dial", "that is this node itself"));
         }
         self.network.turn().await;
+        self.open_for("dial")?;
         dial(&self.network, self.at, peer).map_err(|error| error.on(self.host.instance().to_owned()))
     }
 
     async fn disconnect(&self, peer: &Remote) -> Result<()> {
         let Some(peer) = peer.peer() else { return self.open_for("disconnect") };
-        self.network.state().part(self.at, peer).ok_or_else(|| self.closed("disconnect"))
+        self.state().and_then(|mut state| state.part(self.at, peer)).ok_or_else(|| self.closed("disconnect"))
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>> {
-        self.network.state().place(self.at).map(Place::peers).ok_or_else(|| self.closed("peers"))
+        self.state()
+            .and_then(|state| state.place(self.at).map(Place::peers))
+            .ok_or_else(|| self.closed("peers"))
     }
 
     fn broadcast(&self) -> Option<&dyn Broadcast> {
@@ -153,7 +170,8 @@ impl Transport for Memory {
 #[async_trait]
 impl Broadcast for Memory {
     async fn join(&self, topic: &Topic) -> Result<()> {
-        let joined = self.network.state().join(self.at, topic).ok_or_else(|| self.closed("join"))?;
+        let joined = self.state().and_then(|mut state| state.join(self.at, topic));
+        let joined = joined.ok_or_else(|| self.closed("join"))?;
         if joined {
             return Ok(());
         }
@@ -165,7 +183,7 @@ impl Broadcast for Memory {
     }
 
     async fn leave(&self, topic: &Topic) -> Result<()> {
-        self.network.state().leave(self.at, topic).ok_or_else(|| self.closed("leave"))
+        self.state().and_then(|mut state| state.leave(self.at, topic)).ok_or_else(|| self.closed("leave"))
     }
 
     async fn publish(&self, message: &Outgoing) -> Result<Receipt> {
@@ -174,15 +192,16 @@ impl Broadcast for Memory {
             let detail = format!("a message of {size} bytes; at most {limit} are allowed");
             return Err(self.fail(ErrorKind::TooLarge, "publish", detail));
         }
-        let mut state = self.network.state();
+        let mut state = self.state().ok_or_else(|| self.closed("publish"))?;
         let begun = state.begin(self.at, &message.topic, &message.bytes);
         let receipt = begun.and_then(|begun| state.send(self.at, &begun, message.lane, None));
         receipt.ok_or_else(|| self.closed("publish"))
     }
 
     async fn topic_peers(&self, topic: &Topic) -> Result<Vec<Remote>> {
-        let state = self.network.state();
-        let place = state.place(self.at).ok_or_else(|| self.closed("topic_peers"))?;
+        let closed = || self.closed("topic_peers");
+        let state = self.state().ok_or_else(closed)?;
+        let place = state.place(self.at).ok_or_else(closed)?;
         Ok(state.topic_peers(place, topic).map(|(peer, ..)| Remote::Peer(*peer)).collect())
     }
 }
