@@ -42,7 +42,7 @@ impl Quic {
         let shared = Shared::new(host, config, credentials, sockets);
         shared.host.notice(Notice::Listening(shared.sockets.listen_addrs()));
         for endpoint in shared.sockets.listeners() {
-            shared.host.spawn(accept::accept(shared.clone(), endpoint.clone()));
+            shared.host.spawn(accept::accept(shared.clone(), endpoint));
         }
         shared.host.spawn(keep::keep(shared.clone()));
         Ok(Self { shared })

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carrick_core::{Error, ErrorKind, Limits, Multiaddr, Result};
@@ -28,16 +28,28 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Where we listen, and from where we dial.
 pub(crate) struct Sockets {
-    listeners: Vec<(Endpoint, SocketAddr)>,
-    /// For families in which no listener can dial everywhere; no connection comes in on them.
-    diallers: Vec<(Endpoint, SocketAddr)>,
+    /// None after closing: a socket is bound as long as there is a handle of its endpoint.
+    endpoints: Mutex<Endpoints>,
     known: Mutex<Vec<Multiaddr>>,
     pub(crate) transport: Arc<TransportConfig>,
 }
 
+#[derive(Default)]
+struct Endpoints {
+    listeners: Vec<(Endpoint, SocketAddr)>,
+    /// For families in which no listener can dial everywhere; no connection comes in on them.
+    diallers: Vec<(Endpoint, SocketAddr)>,
+}
+
+impl Endpoints {
+    fn all(&self) -> impl Iterator<Item = &(Endpoint, SocketAddr)> {
+        self.listeners.iter().chain(&self.diallers)
+    }
+}
+
 impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.listeners.iter().map(|(_, bound)| bound)).finish()
+        f.debug_list().entries(self.endpoints().listeners.iter().map(|(_, bound)| bound)).finish()
     }
 }
 
@@ -55,14 +67,19 @@ impl Sockets {
             .filter(|ip| !listeners.iter().any(|(_, bound)| bound.ip() == *ip))
             .filter_map(|ip| endpoint((ip, 0).into(), None).ok())
             .collect();
-        let sockets = Self { listeners, diallers, known: Mutex::default(), transport };
+        let endpoints = Mutex::new(Endpoints { listeners, diallers });
+        let sockets = Self { endpoints, known: Mutex::default(), transport };
         sockets.refresh();
         Ok(sockets)
     }
 
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The endpoints that take connections.
-    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Endpoint> {
-        self.listeners.iter().map(|(endpoint, _)| endpoint)
+    pub(crate) fn listeners(&self) -> Vec<Endpoint> {
+        self.endpoints().listeners.iter().map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
     /// Where others can dial us.
@@ -75,7 +92,8 @@ impl Sockets {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         let ips: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();
         let mut addrs: Vec<Multiaddr> = Vec::new();
-        for addr in self.listeners.iter().flat_map(|(_, bound)| address::reachable(*bound, &ips)) {
+        for addr in self.endpoints().listeners.iter().flat_map(|(_, bound)| address::reachable(*bound, &ips))
+        {
             if !addrs.contains(&addr) {
                 addrs.push(addr);
             }
@@ -87,26 +105,27 @@ impl Sockets {
     }
 
     /// The endpoint that can reach an address: of its family, bound to every interface or to one of its kind.
-    pub(crate) fn towards(&self, addr: &SocketAddr) -> Option<&Endpoint> {
+    pub(crate) fn towards(&self, addr: &SocketAddr) -> Option<Endpoint> {
         let reaches = |bound: &SocketAddr| {
             let ip = bound.ip();
             bound.is_ipv4() == addr.is_ipv4()
                 && (ip.is_unspecified() || ip.is_loopback() == addr.ip().is_loopback())
         };
-        self.listeners.iter().chain(&self.diallers).find(|(_, bound)| reaches(bound)).map(|(end, _)| end)
+        self.endpoints().all().find(|(_, bound)| reaches(bound)).map(|(endpoint, _)| endpoint.clone())
     }
 
     /// Tells every peer goodbye and takes no more connections.
     pub(crate) fn close(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        for (endpoint, _) in self.listeners.iter().chain(&self.diallers) {
+        for (endpoint, _) in self.endpoints().all() {
             endpoint.close(Reason::Goodbye.code(), Reason::Goodbye.text().as_bytes());
         }
     }
 
-    /// Waits until the goodbyes are out.
+    /// Waits until the goodbyes are out, and lets go of the sockets, however that ends.
     pub(crate) async fn wait_idle(&self) {
-        let all = self.listeners.iter().chain(&self.diallers).map(|(endpoint, _)| endpoint.wait_idle());
+        let endpoints = std::mem::take(&mut *self.endpoints());
+        let all = endpoints.all().map(|(endpoint, _)| endpoint.wait_idle());
         futures::future::join_all(all).await;
     }
 }
