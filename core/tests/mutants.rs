@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use carrick_core::conformance::transport::{CASES, Fixture, Mutant, Mutated, Setup, mutants, run};
-use carrick_core::{Host, PeerAddr, Result, Transport, async_trait};
+use carrick_core::{Host, PeerAddr, PeerId, Result, Transport, async_trait};
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 use futures::FutureExt as _;
 
@@ -26,21 +26,30 @@ impl Fixture for Memory {
         Ok(Arc::new(self.0.transport_with(config)(host).await?))
     }
 
+    async fn cut(&self, one: &PeerId, other: &PeerId) -> bool {
+        self.0.partition(&[&[*one], &[*other]]);
+        self.0.heal();
+        true
+    }
+
     fn nowhere(&self) -> PeerAddr {
         "/memory/999999".parse().expect("an address")
     }
 }
 
+/// What a case says that fails; `None` when it does not.
+fn complaint(case: &str, wire: impl Fixture) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let tried = AssertUnwindSafe(run(case, wire, 1)).catch_unwind();
+    let panic = runtime.expect("a runtime").block_on(tried).err()?;
+    let text = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+}
+
 /// The cases that a mutant fails.
 fn failed(mutant: &Mutant) -> BTreeSet<&'static str> {
-    let fails = |name: &str| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(async {
-            let wire = Mutated::new(Memory(MemoryNetwork::new(1)), *mutant);
-            AssertUnwindSafe(run(name, wire, 1)).catch_unwind().await.is_err()
-        })
-    };
-    CASES.iter().map(|case| case.name).filter(|name| fails(name)).collect()
+    let fails = |case: &str| complaint(case, Mutated::new(Memory(MemoryNetwork::new(1)), *mutant)).is_some();
+    CASES.iter().map(|case| case.name).filter(|case| fails(case)).collect()
 }
 
 #[test]
@@ -53,6 +62,40 @@ fn each_mutant_is_caught_by_its_case() {
         caught.iter().filter(|(mutant, failed)| !failed.contains(mutant.case)).map(|(m, _)| m.name).collect();
     assert!(missed.is_empty(), "not caught by their own cases: {missed:?}");
     check_page(&page(&caught));
+}
+
+/// Opens one node, however many it is asked for.
+#[derive(Debug)]
+struct OneForAll(Memory, OnceLock<Arc<dyn Transport>>);
+
+#[async_trait]
+impl Fixture for OneForAll {
+    async fn open(&self, host: Host, setup: Setup) -> Result<Arc<dyn Transport>> {
+        if self.1.get().is_none() {
+            let opened = self.0.open(host, setup).await?;
+            let _ = self.1.set(opened);
+        }
+        Ok(Arc::clone(self.1.get().expect("it was set")))
+    }
+
+    fn nowhere(&self) -> PeerAddr {
+        self.0.nowhere()
+    }
+}
+
+#[test]
+fn a_fixture_that_opens_too_few_nodes_is_told_so() {
+    let wire = OneForAll(Memory(MemoryNetwork::new(1)), OnceLock::new());
+    let told = complaint("dial_ok_means_admitted", wire).expect("refused");
+    assert!(told.contains("the fixture opened fewer nodes than asked"), "{told}");
+}
+
+#[test]
+fn capabilities_that_contradict_themselves_are_told() {
+    let mutant = mutants().find(|mutant| mutant.name == "promises_what_it_does_not_check").expect("there");
+    let told = complaint("capabilities_hold", Mutated::new(Memory(MemoryNetwork::new(1)), *mutant));
+    let told = told.expect("refused");
+    assert!(told.contains("the capabilities contradict themselves: who is admitted"), "{told}");
 }
 
 /// What each mutant fails, in their order, found by as many threads as there are processors.

@@ -39,7 +39,8 @@ pub trait Transport: Debug + Send + Sync + 'static {
     /// Dropping the future gives the attempt up; a connection that stands already stays.
     async fn dial(&self, peer: &PeerAddr) -> Result<Remote>;
 
-    /// Ends the link to a remote and does not restore it until it is dialled again, from either end.
+    /// Ends the link to a remote. Neither end restores it by itself, not even to a bootstrap peer, until a user of either
+    /// dials.
     ///
     /// `Ok` also when there was none.
     ///
@@ -62,7 +63,8 @@ pub trait Transport: Debug + Send + Sync + 'static {
     /// The fetch part, if it has one. The same answer for the whole life.
     fn fetch(&self) -> Option<&dyn Fetch>;
 
-    /// Sends what is queued and tells peers goodbye where the wire can, ends all links, frees sockets. Idempotent.
+    /// Sends what is queued and tells peers goodbye where the wire can, ends all links, frees sockets: others can listen
+    /// there though this value lives on. Idempotent.
     ///
     /// The node sets the deadline: when it passes, the future is dropped and the transport's tasks are cancelled.
     ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use carrick_core::conformance::transport::{Fixture, Setup};
-use carrick_core::{Host, PeerAddr, Result, Transport, async_trait};
+use carrick_core::{Host, PeerAddr, PeerId, Result, Transport, async_trait};
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 
 #[derive(Debug)]
@@ -18,6 +18,12 @@ impl Fixture for Memory {
             config.listen = listen;
         }
         Ok(Arc::new(self.0.transport_with(config)(host).await?))
+    }
+
+    async fn cut(&self, one: &PeerId, other: &PeerId) -> bool {
+        self.0.partition(&[&[*one], &[*other]]);
+        self.0.heal();
+        true
     }
 
     fn nowhere(&self) -> PeerAddr {

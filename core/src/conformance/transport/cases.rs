@@ -190,6 +190,58 @@ macro_rules! __transport_cases {
             life {
                 dial_ok_means_admitted:
                     "When a dial returns, both ends have the link.",
+                two_dials_make_one_link:
+                    "Two nodes that dial each other, at once or again, have one link and are told of it once.",
+                another_key_is_refused:
+                    "Who answers with another key than the one that was dialled is refused, and no link is left.",
+                dead_address_is_unreachable_in_time:
+                    "A dial of an address at which nobody answers ends as `Unreachable` within the handshake limit.",
+                oneself_is_not_dialled:
+                    "A node that dials itself is told so, whether it names itself or not.",
+                address_of_another_transport_is_refused:
+                    "An address of another transport is refused as `Config`.",
+                another_network_is_refused:
+                    "Nodes of two networks get no link, and no message crosses.",
+                stranger_is_refused:
+                    "Who is not admitted gets no link, whichever end dials, and no message crosses.",
+                closed_peer_is_noticed:
+                    "When a node closes, its peers are told and have no link left.",
+                killed_peer_is_noticed:
+                    "When a node is dropped without a word, its peers are told and have no link left.",
+                silent_peer_is_noticed:
+                    "When a link is cut from outside, both ends notice; dialled again, it is back.",
+                lost_stream_gives_a_gap:
+                    "What was published while a link was down is told as a gap, before what follows it.",
+                restart_of_the_far_end_heals:
+                    "A bootstrap peer that is killed and comes back at its address is found again.",
+                disconnected_peer_is_left_alone:
+                    "Neither end restores a link that the user of one of them ended, until either is told to dial.",
+                link_is_named_truthfully:
+                    "A message that was passed on is said to come from who passed it on, not from its author.",
+                foreign_link_is_not_a_peer:
+                    "A link whose far end proved no key of a peer is not named as one.",
+                peer_record_crosses:
+                    "Signed records are passed on, so that a peer of a peer can be dialled by its id.",
+                listen_addrs_are_dialable:
+                    "Every address that a node reports can be dialled.",
+                capabilities_hold:
+                    "The capabilities do not contradict themselves, nor change.",
+                oversize_frame_costs_no_memory:
+                    "Who begins a frame above the limit is cut off and blamed before any of it came.",
+                malformed_frame_is_reported_and_survived:
+                    "Who sends what is no frame is cut off and blamed; others are still served.",
+                close_is_bounded_and_idempotent:
+                    "Closing ends by itself, and closing again does no harm.",
+                after_close_everything_is_closed:
+                    "After closing, every method answers `Closed`, even when somebody else listens there by then.",
+                close_while_busy_leaves_nothing:
+                    "A node that is closed while it publishes and fetches leaves no task, no socket, no store held.",
+                dropping_without_close_frees_socket_and_store:
+                    "A node that is dropped without closing leaves no task, no socket, no store held.",
+                a_hundred_lives_leave_nothing:
+                    "Nodes that open, link and close a hundred times leave nothing behind.",
+                two_transports_bridge_without_a_loop:
+                    "A node on two wires passes messages from one to the other; nobody gets one twice.",
             }
             load {
                 slow_reader_is_told_what_it_missed:

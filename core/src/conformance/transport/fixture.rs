@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
 
-use crate::{Host, PeerAddr, PeerId, Result, Transport};
+use crate::{Host, NetworkId, PeerAddr, PeerId, Result, Transport};
 
 /// Opens a kind of transport to be tried.
 ///
@@ -32,6 +34,15 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         false
     }
 
+    /// Links to a node as a peer with this key and of this network does, and lets the caller speak for it. `None` where
+    /// the wire has no frames that could be broken.
+    ///
+    /// Default: none.
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
+        let _ = (to, network, key);
+        None
+    }
+
     /// Longer than anything takes that works: what is not there by then fails. Default 30 s.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
@@ -51,4 +62,17 @@ pub struct Setup {
     pub bootstrap: Vec<PeerAddr>,
     /// Where it listens, as it was told by [`listen_addrs`](Transport::listen_addrs) in an earlier life. Empty: anywhere.
     pub listen: Vec<Multiaddr>,
+}
+
+/// A link that the far end took for honest, and over which any bytes can go.
+#[async_trait]
+pub trait RawWire: Debug + Send {
+    /// Sends bytes where the far end expects a frame.
+    async fn send(&mut self, bytes: &[u8]);
+
+    /// The beginning of a frame that says it is as long as the wire has words for. Its body is not there.
+    fn endless(&self) -> Bytes;
+
+    /// Waits until the far end has ended the link.
+    async fn ended(&mut self);
 }

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,15 +11,15 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p_identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::probe::{Log, Probe};
-use super::{Fixture, Setup, Wrapped, Wrapper};
+use super::{Fixture, RawWire, Setup, Wrapped, Wrapper};
 use crate::types::{Body, Draft};
 use crate::{
     Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch, Inbound, Lane,
-    Message, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Receipt, Relay, Remote, Result, Slot,
-    Subscription, Tap, Time, Topic, Transport,
+    Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Receipt, Relay, Remote,
+    Result, Slot, Subscription, Tap, Time, Topic, Transport,
 };
 
 /// A wire and the nodes opened on it, for one case.
@@ -30,6 +30,8 @@ pub struct Kit {
     seed: u64,
     began: Instant,
     opened: AtomicU8,
+    /// Every transport that the fixture gave; none may be given again.
+    given: Mutex<Vec<Weak<dyn Transport>>>,
 }
 
 /// A node, and its transport as the node has it. Is the node, for everything a node can do.
@@ -82,22 +84,41 @@ impl Kit {
     pub(super) fn begin(fixture: impl Fixture, seed: u64) -> Self {
         // Daemons may be shared by cases: what they carry must not mix.
         let network = NetworkId::new(format!("kit-{:016x}", rand::random::<u64>())).expect("a network");
-        Self { fixture: Arc::new(fixture), network, seed, began: Instant::now(), opened: AtomicU8::new(0) }
+        Self {
+            fixture: Arc::new(fixture),
+            network,
+            seed,
+            began: Instant::now(),
+            opened: AtomicU8::new(0),
+            given: Mutex::default(),
+        }
+    }
+
+    fn number(&self) -> u8 {
+        self.opened.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn key(&self, number: u8) -> Keypair {
+        let mut secret = [number + 1; 32];
+        secret[..8].copy_from_slice(&self.seed.to_be_bytes());
+        Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key")
+    }
+
+    fn builder_of(&self, number: u8) -> NodeBuilder {
+        let seed = self.seed.wrapping_add(number.into());
+        let builder = Node::builder().network(self.network.clone()).identity(self.key(number));
+        builder.seed(seed).clock(Day(self.began))
     }
 
     /// What a node of this wire is made of, if nothing about it is special.
     pub(super) fn builder(&self) -> NodeBuilder {
-        let (number, key) = self.key();
-        let seed = self.seed.wrapping_add(number.into());
-        Node::builder().network(self.network.clone()).identity(key).seed(seed).clock(Day(self.began))
+        self.builder_of(self.number())
     }
 
-    /// A key that nobody has yet, and its number.
-    fn key(&self) -> (u8, Keypair) {
-        let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let mut secret = [number + 1; 32];
-        secret[..8].copy_from_slice(&self.seed.to_be_bytes());
-        (number, Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key"))
+    /// As [`builder`](Self::builder), for a node that is opened again and again with one key.
+    pub(super) fn lives(&self) -> impl Fn() -> NodeBuilder {
+        let number = self.number();
+        move || self.builder_of(number)
     }
 
     /// A message whose author is on no wire, to be handed to a transport past its node.
@@ -110,7 +131,7 @@ impl Kit {
             parents: vec![],
             body: Body::Inline(payload.into()),
         };
-        let message = draft.sign(&self.key().1).expect("a key signs");
+        let message = draft.sign(&self.key(self.number())).expect("a key signs");
         let bytes = message.encoded().clone();
         Outgoing { id: *message.id(), topic: topic.clone(), bytes, lane: Lane::Own }
     }
@@ -176,7 +197,85 @@ impl Kit {
             Ok(transport)
         });
         let node = mounted.open().await?;
-        Ok(Member { node, transport: told.await.expect("it was mounted") })
+        let transport = told.await.expect("it was mounted");
+        self.check_new(&transport);
+        Ok(Member { node, transport })
+    }
+
+    fn check_new(&self, transport: &Arc<dyn Transport>) {
+        let transport = Arc::downgrade(transport);
+        let mut given = self.given.lock().expect("nobody panicked");
+        assert!(
+            !given.iter().any(|before| before.ptr_eq(&transport)),
+            "the fixture opened fewer nodes than asked: it gave one transport to two of them"
+        );
+        given.push(transport);
+    }
+
+    /// Opens a node where an earlier one listened, as soon as that is possible.
+    pub(super) async fn reopen(&self, life: impl Fn() -> NodeBuilder, listen: &[Multiaddr]) -> Member {
+        let opening = async {
+            loop {
+                let setup = Setup { listen: listen.to_vec(), ..Setup::default() };
+                match self.open(life(), setup).await {
+                    Ok(member) => return member,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Config, "{error}"),
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        self.soon("that an address is free again", opening).await
+    }
+
+    /// A node that dials another one by itself; both know of the link.
+    pub(super) async fn bootstrapped(&self, far: &Member) -> Member {
+        let mut of_far = far.events();
+        let setup = Setup { bootstrap: vec![far.addr()], ..Setup::default() };
+        let near = self.open(self.builder(), setup).await.expect("a node opens");
+        let mut of_near = near.events();
+        self.until_linked(&mut of_near, &near, far).await;
+        self.until_linked(&mut of_far, far, &near).await;
+        near
+    }
+
+    /// One node on two wires, as each of them sees it.
+    pub(super) async fn bridge(&self) -> [Member; 2] {
+        let mut transports = Vec::new();
+        let mut builder = self.builder();
+        for name in ["one", "other"] {
+            let fixture = Arc::clone(&self.fixture);
+            let (tell, told) = oneshot::channel();
+            builder = builder.mount_dyn(name, move |host| async move {
+                let transport = fixture.open(host, Setup::default()).await?;
+                let _ = tell.send(Arc::clone(&transport));
+                Ok(transport)
+            });
+            transports.push(told);
+        }
+        let node = builder.open().await.expect("a node opens");
+        let mut members = Vec::new();
+        for told in transports {
+            let transport = told.await.expect("it was mounted");
+            self.check_new(&transport);
+            members.push(Member { node: node.clone(), transport });
+        }
+        members.try_into().expect("two are two")
+    }
+
+    /// Breaks the link between two nodes from outside, if the fixture can.
+    pub(super) async fn cut(&self, one: &Member, other: &Member) -> bool {
+        self.fixture.cut(&one.peer_id(), &other.peer_id()).await
+    }
+
+    /// A peer that a node takes for honest, if the fixture has one.
+    pub(super) async fn hostile(&self, to: &Member) -> Option<Box<dyn RawWire>> {
+        let key = self.key(self.number());
+        self.soon("a hostile peer", self.fixture.hostile(&to.addr(), &self.network, &key)).await
+    }
+
+    /// A well-formed address at which nobody answers.
+    pub(super) fn nowhere(&self) -> PeerAddr {
+        self.fixture.nowhere()
     }
 
     /// Whether the transport says that it carries no broadcast; then it is asserted to carry none.
@@ -353,6 +452,32 @@ impl Kit {
             }
         };
         self.soon(what, next).await
+    }
+
+    /// Waits until something holds of which no event tells.
+    pub(super) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let holding = async {
+            while !holds() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        self.soon(what, holding).await;
+    }
+
+    /// Asserts that an event does not come while it could.
+    pub(super) async fn never(&self, events: &mut Events, is: impl Fn(&Event) -> bool) {
+        let told = timeout(self.fixture.silence(), async {
+            loop {
+                match events.next().await {
+                    Some(event) if is(&event) => return event,
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        if let Ok(event) = told.await {
+            panic!("{event:?} happened and must not");
+        }
     }
 
     /// Asserts that no message comes while one could.

@@ -22,7 +22,7 @@ mod wrapper;
 pub use self::cases::{CASES, Case, run};
 #[doc(hidden)]
 pub use self::cases::{SEED, run_and_tell};
-pub use self::fixture::{Fixture, Setup};
+pub use self::fixture::{Fixture, RawWire, Setup};
 pub use self::kit::{Kit, Member};
 pub use self::mutants::{Mutant, Mutated, mutants};
 pub use self::wrapper::{Wrapped, Wrapper};

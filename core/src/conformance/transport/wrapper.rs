@@ -32,8 +32,8 @@ pub trait Wrapper: Tap {
         inner.listen_addrs()
     }
 
-    /// See [`Transport::dial`].
-    async fn dial(&self, inner: &dyn Transport, peer: &PeerAddr) -> Result<Remote> {
+    /// See [`Transport::dial`]. What is shared may go on in a task of its own.
+    async fn dial(&self, inner: &Arc<dyn Transport>, peer: &PeerAddr) -> Result<Remote> {
         inner.dial(peer).await
     }
 
@@ -143,7 +143,7 @@ impl Transport for Wrapped {
     }
 
     async fn dial(&self, peer: &PeerAddr) -> Result<Remote> {
-        self.wrapper.dial(&*self.inner, peer).await
+        self.wrapper.dial(&self.inner, peer).await
     }
 
     async fn disconnect(&self, peer: &Remote) -> Result<()> {

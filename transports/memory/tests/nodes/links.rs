@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use carrick_core::node::Event;
 use carrick_core::{
-    Bytes, Direction, ErrorKind, Kind, Lane, Limits, Membership, MessageId, NetworkId, Node, Outgoing,
-    PeerAddr, PeerId, RAW, Registry, Remote, Topic, Transport, Want, WantDag, cid_of,
+    Direction, ErrorKind, Kind, Limits, Membership, NetworkId, Node, PeerAddr, PeerId, Registry, Remote,
+    Topic, Transport,
 };
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 
-use crate::common::{builder, event, kind, line, open, open_with, topic};
+use crate::common::{builder, event, kind, line, open, open_with};
 
 #[derive(Debug)]
 struct Only(BTreeSet<PeerId>);
@@ -39,18 +38,6 @@ async fn a_link_is_seen_from_both_ends() {
     assert_eq!(from_a[0].addrs, b.memory.listen_addrs());
     assert_eq!(from_a[0].direction, Some(Direction::Outbound));
     assert_eq!(from_b[0].direction, Some(Direction::Inbound));
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_peers_that_dial_each_other_keep_one_link() {
-    let wire = MemoryNetwork::new(1);
-    let (a, b) = (open(&wire, builder(1)).await, open(&wire, builder(2)).await);
-    let (to_a, to_b) = (a.addr(), b.addr());
-    let (one, other) = tokio::join!(a.memory.dial(&to_b), b.memory.dial(&to_a));
-    one.and(other).expect("both dial");
-    a.dial(&b).await;
-    assert_eq!(a.memory.peers().await.expect("peers").len(), 1);
-    assert_eq!(b.memory.peers().await.expect("peers").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,23 +111,6 @@ async fn the_connection_limit_holds_for_both_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disconnected_link_stays_away_until_it_is_dialled() {
-    let wire = MemoryNetwork::new(1);
-    let a = open(&wire, builder(1)).await;
-    let mut config = MemoryConfig::default();
-    config.bootstrap = vec![a.addr()];
-    let b = open_with(&wire, config, builder(2)).await.expect("opens");
-    let mut events = a.node.events();
-    event(&mut events, |event| matches!(event, Event::Up { .. })).await;
-    b.memory.disconnect(&Remote::Peer(a.node.peer_id())).await.expect("disconnects");
-    event(&mut events, |event| matches!(event, Event::Down { .. })).await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    assert!(b.memory.peers().await.expect("peers").is_empty(), "the bootstrap peer was dialled again");
-    a.dial(&b).await;
-    assert_eq!(b.memory.peers().await.expect("peers").len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_bootstrap_peer_that_comes_late_or_again_is_found() {
     let wire = MemoryNetwork::new(1);
     let mut config = MemoryConfig::default();
@@ -167,64 +137,6 @@ async fn an_address_has_one_owner_until_it_goes() {
     assert_eq!(kind(taken), ErrorKind::Config);
     first.node.close().await.expect("closes");
     open_with(&wire, config, builder(2)).await.expect("free again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn records_travel_so_that_a_peer_id_is_enough() {
-    let wire = MemoryNetwork::new(1);
-    let nodes = line(&wire, 3).await;
-    let mut events = nodes[0].node.events();
-    let far = nodes[2].node.peer_id();
-    if nodes[0].node.connect(&PeerAddr::new(far, vec![])).await.is_err() {
-        event(&mut events, |event| matches!(event, Event::Learnt { peer } if *peer == far)).await;
-        nodes[0].node.connect(&PeerAddr::new(far, vec![])).await.expect("its address came along");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn closing_is_seen_by_the_other_end_and_final() {
-    let wire = MemoryNetwork::new(1);
-    let nodes = line(&wire, 2).await;
-    let mut events = nodes[0].node.events();
-    let (memory, addr) = (&nodes[1].memory, nodes[0].addr());
-    nodes[1].node.close().await.expect("closes");
-    memory.close().await.expect("again");
-    event(&mut events, |event| matches!(event, Event::Down { .. })).await;
-
-    let (broadcast, fetch) = (memory.broadcast().expect("has it"), memory.fetch().expect("has it"));
-    let cid = cid_of(RAW, b"x");
-    let (id, bytes) = (MessageId::of(b"x"), Bytes::from_static(b"x"));
-    let outgoing = Outgoing { id, topic: topic(), bytes, lane: Lane::Own };
-    let wait = Duration::from_secs(1);
-    let answers = [
-        kind(memory.dial(&addr).await),
-        kind(memory.disconnect(&Remote::Peer(nodes[0].node.peer_id())).await),
-        kind(memory.peers().await),
-        kind(broadcast.join(&topic()).await),
-        kind(broadcast.leave(&topic()).await),
-        kind(broadcast.publish(&outgoing).await),
-        kind(broadcast.topic_peers(&topic()).await),
-        kind(fetch.block(&Want::new(cid, wait)).await),
-        kind(fetch.dag(&WantDag::new(cid, wait)).await.map(drop)),
-        kind(fetch.provide(&cid).await),
-        kind(fetch.withdraw(&cid).await),
-        kind(fetch.providers(&cid, 1).await),
-    ];
-    assert_eq!(answers, [ErrorKind::Closed; 12]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropping_a_node_without_close_ends_its_links() {
-    let wire = MemoryNetwork::new(1);
-    let mut nodes = line(&wire, 2).await;
-    let mut events = nodes[0].node.events();
-    let store = Arc::downgrade(nodes[1].node.store());
-    drop(nodes.pop());
-    event(&mut events, |event| matches!(event, Event::Down { .. })).await;
-    // Its cancelled tasks go at their next turn.
-    while store.strong_count() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,13 +81,6 @@ pub(crate) async fn event(events: &mut Events, is: impl Fn(&Event) -> bool) -> E
     .await
 }
 
-/// Waits until a node has no link to a peer.
-pub(crate) async fn gone(events: &mut Events, node: &Node, peer: &PeerId) {
-    while peers(node).await.contains(peer) {
-        event(events, |event| matches!(event, Event::Down { .. })).await;
-    }
-}
-
 /// Waits until a node has a link to a peer.
 pub(crate) async fn linked(events: &mut Events, node: &Node, peer: &PeerId) {
     while !peers(node).await.contains(peer) {

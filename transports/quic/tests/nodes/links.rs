@@ -184,53 +184,6 @@ async fn one_address_leads_to_the_whole_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bootstrap_peer_that_comes_back_is_found_again() {
-    let network = network("links-heal");
-    let key = key();
-    let first = builder(&network, quiet()).identity(key.clone()).open().await.expect("opens");
-    let (addr, id) = (addr_of(&first), first.peer_id());
-    let mut config = quiet();
-    config.bootstrap = vec![addr.clone()];
-    let second = builder(&network, config).open().await.expect("opens");
-    let mut events = second.events();
-    linked(&mut events, &second, &id).await;
-    // Dropped, not closed: as a process that is killed.
-    drop(first);
-    gone(&mut events, &second, &id).await;
-    let mut same = quiet();
-    same.listen = addr.addrs.clone();
-    let reopened = soon(async {
-        loop {
-            // The socket is free as soon as the endpoint's task has seen that nobody holds it.
-            match builder(&network, same.clone()).identity(key.clone()).open().await {
-                Ok(node) => return node,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Config, "{error}"),
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    linked(&mut events, &second, &id).await;
-    drop(reopened);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn disconnected_peers_part_at_both_ends_and_meet_when_one_dials() {
-    let network = network("links-apart");
-    let first = node(&network).await;
-    let mut config = quiet();
-    config.bootstrap = vec![addr_of(&first)];
-    let second = builder(&network, config).limits(short_limits()).open().await.expect("opens");
-    let (mut of_first, mut of_second) = (first.events(), second.events());
-    linked(&mut of_first, &first, &second.peer_id()).await;
-    linked(&mut of_second, &second, &first.peer_id()).await;
-    first.disconnect(&Remote::Peer(second.peer_id())).await.expect("disconnects");
-    gone(&mut of_first, &first, &second.peer_id()).await;
-    gone(&mut of_second, &second, &first.peer_id()).await;
-    connect(&first, &second).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named() {
     let network = network("links-port");
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("binds");
@@ -259,17 +212,4 @@ async fn a_wildcard_is_told_as_addresses_that_work() {
     });
     let b: Node = b.open().await.expect("opens");
     connect(&b, &a).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn close_is_short_and_final() {
-    let network = network("links-close");
-    let (a, b) = (node(&network).await, node(&network).await);
-    connect(&a, &b).await;
-    let mut events = b.events();
-    soon(a.close()).await.expect("closes");
-    soon(a.close()).await.expect("closes twice");
-    gone(&mut events, &b, &a.peer_id()).await;
-    let error = soon(a.connect(&addr_of(&b))).await.expect_err("closed");
-    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
 }

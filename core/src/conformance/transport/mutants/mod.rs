@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use libp2p_identity::Keypair;
 
-use super::{Fixture, Setup, Wrapped, Wrapper};
-use crate::{Host, PeerAddr, PeerId, Result, Transport};
+use super::{Fixture, RawWire, Setup, Wrapped, Wrapper};
+use crate::{Host, NetworkId, PeerAddr, PeerId, Result, Transport};
 
 /// A way to break a transport.
 #[derive(Clone, Copy)]
@@ -75,6 +76,10 @@ impl<F: Fixture> Fixture for Mutated<F> {
 
     async fn cut(&self, one: &PeerId, other: &PeerId) -> bool {
         self.inner.cut(one, other).await
+    }
+
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
+        self.inner.hostile(to, network, key).await
     }
 
     fn patience(&self) -> Duration {
