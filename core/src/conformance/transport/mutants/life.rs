@@ -410,7 +410,7 @@ impl Wrapper for MakesPeersOfDaemons {
 struct DropsRecords;
 
 impl Tap for DropsRecords {
-    fn learn(&self, _: &Host, _: PeerRecord) -> bool {
+    fn learn(&self, _: &Host, _: &Remote, _: PeerRecord) -> bool {
         false
     }
 }
