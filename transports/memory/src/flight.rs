@@ -82,14 +82,15 @@ pub(crate) struct Pipe(Mutex<Option<Instant>>);
 impl Pipe {
     /// When so many bytes that leave now arrive.
     fn arrival(&self, network: &MemoryNetwork, conditions: &Conditions, bytes: usize) -> Instant {
-        let mut left = Instant::now();
+        let now = Instant::now();
+        let mut left = now;
         if let Some(bandwidth) = conditions.bandwidth {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             left = free.map_or(left, |free| free.max(left));
             left += Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
             *free = Some(left);
         }
-        left + conditions.delay + network.part_of(conditions.jitter)
+        now + in_milliseconds(left + conditions.delay + network.part_of(conditions.jitter) - now)
     }
 
     /// Waits while a part of a request or an answer crosses. What is lost is sent again.
@@ -105,6 +106,11 @@ impl Pipe {
         }
         tokio::time::sleep_until(due).await;
     }
+}
+
+/// Rounded up. Timers have no finer grain, and how they round a part of it is not for the seed to decide.
+fn in_milliseconds(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 /// How long a sender waits, beyond a round trip, before it sends again.
