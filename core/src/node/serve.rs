@@ -55,7 +55,7 @@ impl Core {
                     queue.push_back((*root, 0));
                 }
             }
-            let mut sent = 0_u64;
+            let (mut sent, mut full) = (0_u64, None);
             while let Some((cid, depth)) = queue.pop_front() {
                 let Some(served) = self.serve_block(&asker, &cid).await? else {
                     Err(Error::new(ErrorKind::NotFound, "dag", format!("{cid} is not here")))?;
@@ -65,14 +65,23 @@ impl Core {
                 if sent > want.limit_bytes {
                     Err(Error::new(ErrorKind::TooLarge, "dag", format!("more than {} bytes", want.limit_bytes)))?;
                 }
-                if depth < want.depth {
+                // Without room to remember more, what is queued is sent still, so that a walk always brings something.
+                if depth < want.depth && full.is_none() {
                     for link in links(&Block::hashed(cid, served.bytes().clone()), want.follow) {
-                        if seen.insert(link)? {
-                            queue.push_back((link, depth + 1));
+                        match seen.insert(link) {
+                            Ok(true) => queue.push_back((link, depth + 1)),
+                            Ok(false) => {}
+                            Err(error) => {
+                                full = Some(error);
+                                break;
+                            }
                         }
                     }
                 }
                 yield (cid, served);
+            }
+            if let Some(full) = full {
+                Err(full)?;
             }
         })
     }
