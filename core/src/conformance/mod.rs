@@ -5,6 +5,9 @@
 //!
 //! - [`store_suite!`](crate::store_suite) with a [`StoreFixture`](store::StoreFixture) tries a store,
 //! - [`transport_suite!`](crate::transport_suite) with a [`Fixture`](transport::Fixture) tries a transport.
+//!
+//! Beside them is [`Faulty`](faulty::Faulty), which makes any transport worse on purpose, for the tests of a ledger.
 
+pub mod faulty;
 pub mod store;
 pub mod transport;

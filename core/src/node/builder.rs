@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// Opens one transport with its host.
-type OpenTransport = Box<dyn FnOnce(Host) -> BoxFuture<'static, Result<Arc<dyn Transport>>> + Send>;
+pub(crate) type OpenTransport =
+    Box<dyn FnOnce(Host) -> BoxFuture<'static, Result<Arc<dyn Transport>>> + Send>;
 /// Opens another plugin once the place it runs in is known.
 type OpenAt<P> = Box<dyn FnOnce(Site) -> BoxFuture<'static, Result<Arc<P>>> + Send>;
 
@@ -179,6 +180,23 @@ impl NodeBuilder {
         F: Future<Output = Result<Arc<dyn Transport>>> + Send + 'static,
     {
         self.transports.push((name.to_owned(), Box::new(move |host| open(host).boxed())));
+        self
+    }
+
+    /// Puts something round every transport that was mounted so far: `wrap` gets the host, and what opens the transport.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn wrapped<F, T>(
+        mut self,
+        wrap: impl Fn(Host, OpenTransport) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Transport,
+    {
+        for (name, open) in std::mem::take(&mut self.transports) {
+            let wrap = wrap.clone();
+            self = self.mount(&name, move |host| wrap(host, open));
+        }
         self
     }
 

@@ -212,6 +212,12 @@ impl Served {
     pub fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }
+
+    /// Other bytes under the same share.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn with_bytes(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
 }
 
 impl AsRef<[u8]> for Served {
@@ -355,7 +361,10 @@ impl Host {
     /// # Errors
     /// What the store answers.
     pub async fn has(&self, asker: &Remote, cid: &Cid) -> Result<bool> {
-        self.core.serve_has(asker, cid).await
+        match self.tap() {
+            Some((host, tap)) => tap.has(host, asker, cid).await,
+            None => self.core.serve_has(asker, cid).await,
+        }
     }
 
     /// The walk of a DAG for a peer that asks for it: breadth first, each block once, nothing that is under `have`.

@@ -60,6 +60,11 @@ pub trait Tap: Debug + Send + Sync + 'static {
         host.block(asker, cid).boxed()
     }
 
+    /// See [`Host::has`].
+    fn has<'a>(&'a self, host: &'a Host, asker: &'a Remote, cid: &'a Cid) -> BoxFuture<'a, Result<bool>> {
+        host.has(asker, cid).boxed()
+    }
+
     /// See [`Host::dag`].
     fn dag(&self, host: &Host, asker: Remote, want: WantDag) -> ServedStream {
         host.dag(asker, want)
