@@ -44,7 +44,7 @@ pub trait Fetch: Send + Sync {
     /// Makes a block available to others. Where the backend serves from the host, this only announces it.
     ///
     /// # Errors
-    /// `Unreachable`, `Full`, `NotFound` when the host has it not, `Closed`.
+    /// `Unreachable`, `Full`, `NotFound` when the host has it not, wherever it is served from; `Closed`.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the block is provided.

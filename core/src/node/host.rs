@@ -171,6 +171,12 @@ impl Slot {
         &self.host
     }
 
+    /// One that takes no room: what a broken transport delivers with that asked for none.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn forged(host: &Host) -> Option<Self> {
+        Some(Self { ticket: Ticket::forged()?, host: host.clone() })
+    }
+
     /// Hands a message to the gate and waits for the verdict, at most as long as the transport's
     /// [`hold_verdict`](crate::BroadcastCaps::hold_verdict); after that it answers `Ignore`, and the node publishes the
     /// message with [`Lane::Relay`](crate::Lane::Relay) if it is accepted later.

@@ -218,9 +218,13 @@ impl Fetch for Memory {
         fetch::dag(&self.asker(), want).await.map_err(|error| error.on(self.host.instance().to_owned()))
     }
 
-    async fn provide(&self, _: &Cid) -> Result<()> {
+    async fn provide(&self, cid: &Cid) -> Result<()> {
+        self.open_for("provide")?;
         // The host serves what it has, and neighbours are asked: there is nobody to tell.
-        self.open_for("provide")
+        if self.host.has(&Remote::Peer(self.host.me()), cid).await? {
+            return Ok(());
+        }
+        Err(self.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")))
     }
 
     async fn withdraw(&self, _: &Cid) -> Result<()> {

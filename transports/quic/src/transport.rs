@@ -171,9 +171,14 @@ impl Fetch for Quic {
         self.shared.fetch_dag(want)
     }
 
-    async fn provide(&self, _: &Cid) -> Result<()> {
+    async fn provide(&self, cid: &Cid) -> Result<()> {
+        self.shared.open("provide")?;
         // The host serves what it has; neighbours are asked, so there is nobody to tell.
-        self.shared.open("provide")
+        let host = &self.shared.host;
+        if host.has(&Remote::Peer(host.me()), cid).await? {
+            return Ok(());
+        }
+        Err(self.shared.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")))
     }
 
     async fn withdraw(&self, _: &Cid) -> Result<()> {

@@ -85,7 +85,7 @@ macro_rules! __transport_cases {
                 ignored_is_not_relayed_and_may_come_again:
                     "What was ignored goes no further, and is judged anew when it comes again.",
                 accepted_is_relayed_once_on_each_transport:
-                    "An accepted message is relayed once, however many copies of it come.",
+                    "An accepted message is relayed once on each transport, however many copies of it come, and over whichever.",
                 second_copy_waits_for_the_same_verdict:
                     "A copy that comes by another way while the first is judged waits for the same verdict.",
                 late_accept_is_delivered_and_relayed:
@@ -142,6 +142,8 @@ macro_rules! __transport_cases {
                     "A provider that goes away ends the wait for it with `Unreachable`, long before the timeout.",
                 provided_block_is_served_after_provide:
                     "A block is served after it was provided.",
+                absent_block_is_not_provided:
+                    "Providing a block that the node has not is `NotFound`; once it has it, it is provided.",
                 withdraw_ends_it:
                     "A transport with a store of its own serves a block until it is withdrawn; another while the host has it.",
                 providers_can_be_dialled:
@@ -255,7 +257,7 @@ macro_rules! __transport_cases {
                 slow_peer_harms_no_other:
                     "While one peer takes no messages, another gets all of them.",
                 small_messages_pass_beside_a_big_transfer:
-                    "Messages go both ways while a transfer between the same two nodes stands half done.",
+                    "Messages go both ways while a transfer between the same two nodes stands half done, or goes on block by block.",
             }
         }
     };

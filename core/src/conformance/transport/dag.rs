@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use cid::Cid;
 use futures::StreamExt as _;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::kit::refusal;
 use super::provider::{Provider, absent, asks_host, no_fetch, raw, small_blocks, watched_pair};
@@ -204,8 +205,11 @@ pub(super) async fn idle_limit_of_a_dag_is_kept(kit: Kit) -> Outcome {
     far.put_blocks(&blocks).await.expect("puts");
     let mut want = want(&kit, &blocks[0]);
     want.timeout = kit.quiet();
+    let began = Instant::now();
     let (came, ended) = walk(&kit, &near, &want).await;
     assert_eq!((set(came), ended), (all(&blocks[..3]), Some(ErrorKind::Timeout)));
+    let took = began.elapsed();
+    assert!(took < kit.patience() / 6, "it took {took:?} where a block may take {:?}", want.timeout);
     Outcome::Kept
 }
 

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::judge::Judge;
 use super::kit::topic;
-use super::probe::Probe;
+use super::probe::{Log, Probe};
+use super::provider::{Provider, asks_host};
 use super::{Kit, Member, Outcome, Setup};
 use crate::{Block, ErrorKind, Event, Limits, RAW, Relay, RelayGate, Remote, Skip, Subscription};
 
@@ -28,8 +31,11 @@ impl Line {
     }
 
     async fn with(kit: &Kit, probe: Probe, limits: Limits) -> Self {
+        Self::of(kit, kit.node().await, probe, limits).await
+    }
+
+    async fn of(kit: &Kit, author: Member, probe: Probe, limits: Limits) -> Self {
         let judge = Judge::new();
-        let author = kit.node().await;
         let judging = kit.probed(&probe, |builder| builder.limits(limits).validator(judge.clone())).await;
         let behind = kit.node().await;
         kit.link(&author, &judging).await;
@@ -151,9 +157,38 @@ pub(super) async fn accepted_is_relayed_once_on_each_transport(kit: Kit) -> Outc
         assert_eq!(kit.text(at_end).await, n.to_string());
     }
     kit.silence(at_end).await;
-    let handed = probe.log().handed;
-    assert!(handed.len() == 5 && handed.values().all(|times| *times == 1), "{handed:?}");
+    each_once(&probe, 5);
+    passed_on_by_a_bridge(&kit).await;
     Outcome::Kept
+}
+
+/// Asserts that so many messages were handed over, each of them once.
+fn each_once(probe: &Probe, messages: usize) {
+    let handed = probe.log().handed;
+    assert!(handed.len() == messages && handed.values().all(|times| *times == 1), "{handed:?}");
+}
+
+/// One node on two wires hears every message on both of them; on each somebody hears only what it passes on.
+async fn passed_on_by_a_bridge(kit: &Kit) {
+    let (author, bridge) = (kit.node().await, kit.bridge().await);
+    let (probes, mut members) = ([Probe::default(), Probe::default()], vec![author.clone()]);
+    for (side, probe) in bridge.iter().zip(&probes) {
+        let (before, behind) = (kit.node().await, kit.probed(probe, |builder| builder).await);
+        // A bridge is dialled, because it does not choose the wire it dials over.
+        for (one, other) in [(&author, &before), (&before, side), (&behind, side)] {
+            kit.link(one, other).await;
+        }
+        members.extend([before, side.clone(), behind]);
+    }
+    let mut subscriptions = kit.subscribe(&members, &topic()).await;
+    for n in 0..5 {
+        author.publish(&topic(), n.to_string()).await.expect("publishes");
+        for subscription in &mut subscriptions[1..] {
+            assert_eq!(kit.text(subscription).await, n.to_string());
+        }
+    }
+    join_all(subscriptions.iter_mut().map(|subscription| kit.silence(subscription))).await;
+    probes.iter().for_each(|probe| each_once(probe, 5));
 }
 
 pub(super) async fn second_copy_waits_for_the_same_verdict(kit: Kit) -> Outcome {
@@ -224,20 +259,32 @@ pub(super) async fn deferral_fetches_a_message_and_then_delivers(kit: Kit) -> Ou
 }
 
 pub(super) async fn deferral_that_cannot_be_met_is_ignored(kit: Kit) -> Outcome {
-    let limits = Limits { defer_time: Duration::from_secs(1), ..patient() };
-    let mut line = Line::with(&kit, Probe::default(), limits).await;
-    line.post(&kit, 1, &format!("block {}", Block::new(RAW, &b"nobody has it"[..]).cid())).await;
-    kit.seen("an answer", &line.probe, |log| log.answers == [Relay::Ignore]).await;
+    let limits = Limits { defer_time: kit.patience() / 10, ..patient() };
+    // It is asked for what it has not, and does not say so.
+    let author = kit.node_wrapped(Provider::silent()).await;
+    let mut line = Line::of(&kit, author, Probe::default(), limits).await;
+    let waiting = format!("block {}", Block::new(RAW, &b"nobody has it"[..]).cid());
+    line.post(&kit, 1, &waiting).await;
     line.post(&kit, 2, "fine").await;
-    assert_eq!(kit.text(&mut line.at_judging).await, "fine");
-    if line.judges_first() {
-        assert_eq!(kit.text(&mut line.at_behind).await, "fine");
+    assert_eq!(kit.text(&mut line.at_judging).await, "fine", "what waits holds up nothing");
+    let both = |log: &Log| log.answers.len() == 2;
+    let mut answers = kit.seen("two answers", &line.probe, both).await.answers;
+    let asked = line.author.caps().fetch.is_some_and(|caps| asks_host(&caps));
+    // Where nobody can be silent, it may be known at once that nobody has it.
+    if !asked {
+        answers.sort_by_key(|answer| *answer != Relay::Accept);
     }
+    assert_eq!(answers, [Relay::Accept, Relay::Ignore]);
+    let heard = if line.judges_first() { vec!["fine"] } else { vec![&*waiting, "fine"] };
+    for payload in heard {
+        assert_eq!(kit.text(&mut line.at_behind).await, payload);
+    }
+    kit.silence(&mut line.at_behind).await;
     Outcome::Kept
 }
 
 pub(super) async fn failing_validator_is_ignored(kit: Kit) -> Outcome {
-    let limits = Limits { validation: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { validation: kit.quiet(), ..Limits::default() };
     let mut line = Line::with(&kit, Probe::default(), limits).await;
     for (n, payload) in [(1, "panic"), (2, "hang"), (3, "fail")] {
         line.post(&kit, n, payload).await;

@@ -136,6 +136,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: || Arc::new(RefusesToProvide),
     },
     Mutant {
+        name: "provides_anything",
+        flaw: "what the node has not is provided too, in words",
+        case: "absent_block_is_not_provided",
+        make: || Arc::new(ProvidesAnything),
+    },
+    Mutant {
         name: "answers_from_a_cache",
         flaw: "remembers what came, and hands it out again",
         case: "withdraw_ends_it",
@@ -422,6 +428,21 @@ impl Tap for RefusesToProvide {}
 impl Wrapper for RefusesToProvide {
     async fn provide(&self, _: &dyn Fetch, _: &Cid) -> Result<()> {
         Err(error(ErrorKind::Unsupported))
+    }
+}
+
+#[derive(Debug)]
+struct ProvidesAnything;
+
+impl Tap for ProvidesAnything {}
+
+#[async_trait]
+impl Wrapper for ProvidesAnything {
+    async fn provide(&self, inner: &dyn Fetch, cid: &Cid) -> Result<()> {
+        match inner.provide(cid).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            answer => answer,
+        }
     }
 }
 

@@ -171,6 +171,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: || Arc::new(HoldsItself::default()),
     },
     Mutant {
+        name: "forgets_every_fiftieth_end",
+        flaw: "every fiftieth link is named among the peers for ever",
+        case: "a_hundred_lives_leave_nothing",
+        make: || Arc::new(ForgetsEveryFiftiethEnd::default()),
+    },
+    Mutant {
         name: "drops_what_it_is_to_relay",
         flaw: "messages that another transport brought are not sent",
         case: "two_transports_bridge_without_a_loop",
@@ -530,6 +536,31 @@ impl Wrapper for HoldsItself {
     async fn close(&self, inner: &dyn Transport) -> Result<()> {
         self.0.cancel();
         inner.close().await
+    }
+}
+
+#[derive(Debug, Default)]
+struct ForgetsEveryFiftiethEnd(Mutex<(usize, Vec<PeerInfo>)>);
+
+impl Tap for ForgetsEveryFiftiethEnd {
+    fn notice(&self, host: &Host, notice: Notice) {
+        if let Notice::Up(remote, _) = &notice {
+            let (count, kept) = &mut *self.0.lock().expect("nobody panicked");
+            *count += 1;
+            if *count % 50 == 0 {
+                kept.push(PeerInfo::new(remote.clone()));
+            }
+        }
+        host.notice(notice);
+    }
+}
+
+#[async_trait]
+impl Wrapper for ForgetsEveryFiftiethEnd {
+    async fn peers(&self, inner: &dyn Transport) -> Result<Vec<PeerInfo>> {
+        let mut peers = inner.peers().await?;
+        peers.extend(self.0.lock().expect("nobody panicked").1.iter().cloned());
+        Ok(peers)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 use super::{Mutant, Wrapper};
 use crate::{
@@ -16,6 +16,12 @@ use crate::{
 
 /// The flaws, each for its case.
 pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "takes_no_slot",
+        flaw: "messages are delivered without room for them",
+        case: "full_gate_waits_or_counts",
+        make: || Arc::new(TakesNoSlot),
+    },
     Mutant {
         name: "asks_in_made_up_names",
         flaw: "room for a message is asked for in a name of its own, so no link's share is ever full",
@@ -27,6 +33,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         flaw: "all links share one share of the gate",
         case: "one_noisy_peer_does_not_starve_another",
         make: || Arc::new(OneForAll),
+    },
+    Mutant {
+        name: "reads_without_bound",
+        flaw: "whatever comes is read at once, and waits in memory for its room",
+        case: "flood_is_bounded_and_every_drop_is_counted",
+        make: || Arc::new(ReadsWithoutBound::default()),
     },
     Mutant {
         name: "hides_drops",
@@ -47,6 +59,51 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: || Arc::new(TransfersFirst::default()),
     },
 ];
+
+/// Room that nobody gave.
+fn forged(host: &Host) -> BoxFuture<'_, Slot> {
+    std::future::ready(Slot::forged(host).expect("it takes no room")).boxed()
+}
+
+#[derive(Debug)]
+struct TakesNoSlot;
+
+impl Tap for TakesNoSlot {
+    fn slot<'a>(&'a self, host: &'a Host, _: &'a Remote) -> BoxFuture<'a, Slot> {
+        forged(host)
+    }
+}
+
+impl Wrapper for TakesNoSlot {}
+
+/// Takes room in the order of arrival, when the message is there already. Does not wait for verdicts where many are late.
+#[derive(Debug, Default)]
+struct ReadsWithoutBound(Arc<Mutex<()>>, Arc<AtomicU64>);
+
+impl Tap for ReadsWithoutBound {
+    fn slot<'a>(&'a self, host: &'a Host, _: &'a Remote) -> BoxFuture<'a, Slot> {
+        forged(host)
+    }
+
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        let (before, late) = (Arc::clone(&self.0).lock_owned(), Arc::clone(&self.1));
+        let many = late.fetch_add(1, Ordering::Relaxed) >= 4;
+        let waiting = tokio::spawn(async move {
+            let turn = before.await;
+            let answer = slot.host().slot(&inbound.from).await.deliver(inbound);
+            drop(turn);
+            let answer = answer.await;
+            late.fetch_sub(1, Ordering::Relaxed);
+            answer
+        });
+        if many {
+            return std::future::ready(Relay::Ignore).boxed();
+        }
+        waiting.map(|answer| answer.unwrap_or(Relay::Ignore)).boxed()
+    }
+}
+
+impl Wrapper for ReadsWithoutBound {}
 
 #[derive(Debug, Default)]
 struct MadeUpNames(AtomicU64);

@@ -1,22 +1,31 @@
 //! Flaws of judging.
 
 use std::collections::BTreeSet;
-use std::future::ready;
+use std::future::{pending, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::RwLock;
+use tokio::time::Instant;
 
 use super::{Mutant, Wrapper};
 use crate::{
-    Broadcast, Fetch, Fetched, Host, Inbound, Lane, MessageId, Misdeed, Outgoing, PeerId, Receipt, Relay,
-    Remote, Result, Slot, Tap, Transport, Want,
+    Broadcast, DAG_CBOR, Error, ErrorKind, Fetch, Fetched, Host, Inbound, Lane, MessageId, Misdeed, Outgoing,
+    PeerId, Receipt, Relay, Remote, Result, Slot, Tap, Transport, Want,
 };
 
 /// The flaws, each for its case.
 pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "stops_at_a_refusal",
+        flaw: "nothing more is read from a link that brought what was refused",
+        case: "refused_is_not_handed_out",
+        make: || Arc::new(StopsAtARefusal::default()),
+    },
     Mutant {
         name: "relays_rejected",
         flaw: "what is rejected is relayed all the same",
@@ -64,6 +73,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
         flaw: "no block is asked for while a message waits for its verdict",
         case: "deferral_fetches_a_block_and_then_delivers",
         make: || Arc::new(FetchesNothingMeanwhile::default()),
+    },
+    Mutant {
+        name: "serves_no_messages",
+        flaw: "only raw blocks are asked for",
+        case: "deferral_fetches_a_message_and_then_delivers",
+        make: || Arc::new(ServesNoMessages),
+    },
+    Mutant {
+        name: "delivers_one_at_a_time",
+        flaw: "the next message is not handed over before the last one has its verdict",
+        case: "deferral_that_cannot_be_met_is_ignored",
+        make: || Arc::new(DeliversOneAtATime::default()),
+    },
+    Mutant {
+        name: "blames_for_slow_verdicts",
+        flaw: "whoever brings what takes long to judge is reported",
+        case: "failing_validator_is_ignored",
+        make: || Arc::new(BlamesForSlowVerdicts),
     },
     Mutant {
         name: "blames_for_ignored",
@@ -119,6 +146,25 @@ impl Ids {
 fn id(inbound: &Inbound) -> MessageId {
     MessageId::of(&inbound.bytes)
 }
+
+#[derive(Debug, Default)]
+struct StopsAtARefusal(Arc<AtomicBool>);
+
+impl Tap for StopsAtARefusal {
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        let stopped = Arc::clone(&self.0);
+        if stopped.load(Ordering::Relaxed) {
+            return pending().boxed();
+        }
+        let note = move |answer: &Relay| {
+            stopped.fetch_or(*answer == Relay::Reject, Ordering::Relaxed);
+        };
+        slot.deliver(inbound).inspect(note).boxed()
+    }
+}
+
+#[async_trait]
+impl Wrapper for StopsAtARefusal {}
 
 /// Relays what has one answer, each message once: in a circle it would go round for ever.
 #[derive(Debug)]
@@ -228,6 +274,56 @@ impl Wrapper for FetchesNothingMeanwhile {
         inner.block(want).await
     }
 }
+
+#[derive(Debug)]
+struct ServesNoMessages;
+
+impl Tap for ServesNoMessages {}
+
+#[async_trait]
+impl Wrapper for ServesNoMessages {
+    async fn fetch_block(&self, inner: &dyn Fetch, want: &Want) -> Result<Fetched> {
+        if want.cid.codec() == DAG_CBOR {
+            return Err(Error::new(ErrorKind::NotFound, "block", "a mutant says so"));
+        }
+        inner.block(want).await
+    }
+}
+
+#[derive(Debug, Default)]
+struct DeliversOneAtATime(Arc<tokio::sync::Mutex<()>>);
+
+impl Tap for DeliversOneAtATime {
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        let last = Arc::clone(&self.0);
+        async move {
+            let _turn = last.lock().await;
+            slot.deliver(inbound).await
+        }
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl Wrapper for DeliversOneAtATime {}
+
+#[derive(Debug)]
+struct BlamesForSlowVerdicts;
+
+impl Tap for BlamesForSlowVerdicts {
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        let (host, from, began) = (slot.host().clone(), inbound.from.clone(), Instant::now());
+        let blame = move |_: &Relay| {
+            if began.elapsed() >= Duration::from_millis(150) {
+                host.report(&from, Misdeed::Stalled);
+            }
+        };
+        slot.deliver(inbound).inspect(blame).boxed()
+    }
+}
+
+#[async_trait]
+impl Wrapper for BlamesForSlowVerdicts {}
 
 #[derive(Debug)]
 struct BlamesForIgnored;
