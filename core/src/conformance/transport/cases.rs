@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
 
+use super::tally::{self, Ended};
 use super::{Fixture, Kit, Outcome, broadcast, dag, fetch, life, load, validation};
 
 /// A promise of the contract, and the test of it.
@@ -288,44 +288,43 @@ __transport_cases!([dispatch]());
 pub async fn run(name: &str, fixture: impl Fixture, seed: u64) -> Outcome {
     let kit = Kit::begin(fixture, seed);
     let group = CASES.iter().find(|case| case.name == name).map(|case| case.group);
-    if group == Some("broadcast") && kit.lacks_broadcast().await {
+    if matches!(group, Some("broadcast" | "validation" | "load")) && kit.lacks_broadcast().await {
         return Outcome::Unsupported("broadcast");
     }
     dispatch(name, kit).await
 }
 
-/// As [`run`], and tells how it ended; after the last case of a whole run, how many ended how.
+/// As [`run`], and tells how it ended; after the last case of a whole run, how all ended.
 #[doc(hidden)]
-pub async fn run_and_tell(name: &str, fixture: impl Fixture) {
-    static KEPT: AtomicUsize = AtomicUsize::new(0);
-    static UNSUPPORTED: AtomicUsize = AtomicUsize::new(0);
-    static BROKEN: AtomicUsize = AtomicUsize::new(0);
+pub async fn run_and_tell<F: Fixture>(name: &'static str, fixture: F) {
     let tried = AssertUnwindSafe(run(name, fixture, SEED)).catch_unwind().await;
-    let (count, words) = match &tried {
-        Ok(Outcome::Kept) => (&KEPT, String::new()),
-        Ok(Outcome::Unsupported(what)) => {
-            (&UNSUPPORTED, format!("{name}: refused as it should be: {what}\n"))
-        }
-        Err(_) => {
-            let promise = CASES.iter().find(|case| case.name == name).map_or("", |case| case.promise);
-            (&BROKEN, format!("{name}: this promise is broken: {promise}\n"))
-        }
+    let ended = match &tried {
+        Ok(Outcome::Kept) => Ended::Kept,
+        Ok(Outcome::Unsupported(what)) => Ended::Unsupported(what),
+        Err(_) => Ended::Broken,
     };
-    count.fetch_add(1, Ordering::SeqCst);
-    let [kept, unsupported, broken] =
-        [&KEPT, &UNSUPPORTED, &BROKEN].map(|count| count.load(Ordering::SeqCst));
-    let mut told = words;
-    if kept + unsupported + broken == CASES.len() {
-        told += &format!(
-            "conformance: {} cases, {kept} kept, {unsupported} refused as unsupported, {broken} broken\n",
-            CASES.len()
-        );
+    if let Ended::Unsupported(what) = ended {
+        tell(&format!("{name}: refused as it should be: {what}\n"));
     }
-    // Past the test harness, which shows what is printed only where a test fails.
-    let _ = std::io::stderr().write_all(told.as_bytes());
+    if let Some(summary) = tally::add(std::any::type_name::<F>(), name, ended) {
+        tell(&summary);
+    }
     if let Err(panic) = tried {
+        say_what_broke(name);
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Among what the test harness shows of a test that failed.
+#[expect(clippy::print_stderr, reason = "it is for whoever reads what a test says")]
+fn say_what_broke(name: &str) {
+    let promise = CASES.iter().find(|case| case.name == name).map_or("", |case| case.promise);
+    eprintln!("This promise of the contract is broken, as the lines above say:\n    {promise}");
+}
+
+/// Past the test harness, which shows what is printed only where a test fails.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Every run is the same one.

@@ -16,6 +16,7 @@ mod load;
 mod mutants;
 mod probe;
 mod provider;
+mod tally;
 mod validation;
 mod wrapper;
 
