@@ -7,8 +7,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use carrick_core::conformance::transport::{CASES, Fixture, Mutant, Mutated, Setup, mutants, run};
-use carrick_core::{Host, PeerAddr, PeerId, Result, Transport, async_trait};
+use carrick_core::conformance::transport::{
+    CASES, Case, Fixture, Mutant, Mutated, Outcome, Setup, mutants, run,
+};
+use carrick_core::{
+    Broadcast, Capabilities, Error, ErrorKind, Fetch, Host, Multiaddr, PeerAddr, PeerId, PeerInfo, Remote,
+    Result, Transport, async_trait,
+};
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 use futures::FutureExt as _;
 
@@ -46,6 +51,13 @@ fn complaint(case: &str, wire: impl Fixture) -> Option<String> {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
 }
 
+/// Whether the wire that is broken here has what a case tries.
+fn is_kept(case: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let tried = run(case, Memory(MemoryNetwork::new(1)), 1);
+    runtime.expect("a runtime").block_on(tried) == Outcome::Kept
+}
+
 /// The cases that a mutant fails.
 fn failed(mutant: &Mutant) -> BTreeSet<&'static str> {
     let fails = |case: &str| complaint(case, Mutated::new(Memory(MemoryNetwork::new(1)), *mutant)).is_some();
@@ -61,6 +73,10 @@ fn each_mutant_is_caught_by_its_case() {
     let missed: Vec<_> =
         caught.iter().filter(|(mutant, failed)| !failed.contains(mutant.case)).map(|(m, _)| m.name).collect();
     assert!(missed.is_empty(), "not caught by their own cases: {missed:?}");
+    let broken: BTreeSet<_> = caught.iter().flat_map(|(_, failed)| failed).copied().collect();
+    let proved = |case: &Case| broken.contains(case.name) || !is_kept(case.name);
+    let unproved: Vec<_> = CASES.iter().filter(|case| !proved(case)).map(|case| case.name).collect();
+    assert!(unproved.is_empty(), "no mutant fails them: {unproved:?}");
     check_page(&page(&caught));
 }
 
@@ -88,6 +104,109 @@ fn a_fixture_that_opens_too_few_nodes_is_told_so() {
     let wire = OneForAll(Memory(MemoryNetwork::new(1)), OnceLock::new());
     let told = complaint("dial_ok_means_admitted", wire).expect("refused");
     assert!(told.contains("the fixture opened fewer nodes than asked"), "{told}");
+}
+
+/// What is wrong with a fixture.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    /// It panics.
+    Panics,
+    /// It opens nothing.
+    Refuses,
+    /// Each transport is opened with the host of the first.
+    OneHost,
+    /// Each node is on a wire of its own.
+    OneWireEach,
+    /// A part is promised that is not there.
+    NoBroadcast,
+}
+
+#[derive(Debug)]
+struct Bad(Memory, Wrong, OnceLock<Host>);
+
+#[async_trait]
+impl Fixture for Bad {
+    async fn open(&self, host: Host, setup: Setup) -> Result<Arc<dyn Transport>> {
+        match self.1 {
+            Wrong::Panics => panic!("no such device"),
+            Wrong::Refuses => Err(Error::new(ErrorKind::Config, "open", "no such device")),
+            Wrong::OneHost => self.0.open(self.2.get_or_init(|| host).clone(), setup).await,
+            Wrong::OneWireEach => Memory(MemoryNetwork::new(1)).open(host, setup).await,
+            Wrong::NoBroadcast => Ok(Arc::new(Mute(self.0.open(host, setup).await?))),
+        }
+    }
+
+    fn nowhere(&self) -> PeerAddr {
+        self.0.nowhere()
+    }
+}
+
+/// Promises broadcast, and has none.
+#[derive(Debug)]
+struct Mute(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for Mute {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn listen_addrs(&self) -> Vec<Multiaddr> {
+        self.0.listen_addrs()
+    }
+
+    async fn dial(&self, peer: &PeerAddr) -> Result<Remote> {
+        self.0.dial(peer).await
+    }
+
+    async fn disconnect(&self, peer: &Remote) -> Result<()> {
+        self.0.disconnect(peer).await
+    }
+
+    async fn peers(&self) -> Result<Vec<PeerInfo>> {
+        self.0.peers().await
+    }
+
+    fn broadcast(&self) -> Option<&dyn Broadcast> {
+        None
+    }
+
+    fn fetch(&self) -> Option<&dyn Fetch> {
+        self.0.fetch()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+#[test]
+fn a_fixture_that_is_no_wire_is_told_so_in_every_case_that_needs_one() {
+    let wrongs = [
+        (Wrong::Panics, "no such device"),
+        (Wrong::Refuses, "the fixture opened no node: open: no such device"),
+        (
+            Wrong::OneHost,
+            "does the fixture open each transport with the host that it is given, and on one wire?",
+        ),
+        (
+            Wrong::OneWireEach,
+            "does the fixture open each transport with the host that it is given, and on one wire?",
+        ),
+        (
+            Wrong::NoBroadcast,
+            "the capabilities contradict themselves: broadcast is promised if and only if it is there",
+        ),
+    ];
+    for (wrong, words) in wrongs {
+        for case in
+            ["published_message_reaches_every_subscriber", "block_is_fetched", "closed_peer_is_noticed"]
+        {
+            let told = complaint(case, Bad(Memory(MemoryNetwork::new(1)), wrong, OnceLock::new()));
+            let told = told.unwrap_or_else(|| panic!("{wrong:?} passes {case}"));
+            assert!(told.contains(words), "{wrong:?} in {case}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -110,7 +110,8 @@ pub struct BroadcastCaps {
     pub overload: Overload,
     /// Whether a publisher learns its reach.
     pub reach: Reach,
-    /// Whether our own messages come back to us.
+    /// Whether our own messages come back to us. Bare payloads do not say whose they are: an echo of ours on a raw topic is
+    /// handed out as if it were another's.
     pub echoes_own: bool,
     /// Whether bare payloads can travel, without an envelope.
     pub raw_topics: bool,

@@ -1,25 +1,27 @@
-//! The suite for transports, tried on some that can do less than `memory`: what they cannot do is refused, not passed over.
-#![cfg(feature = "conformance")]
+//! The transport `memory` without a part of what it can do.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use carrick_core::conformance::transport::{CASES, Fixture, Outcome, Setup, run};
+use carrick_core::conformance::transport::{Fixture, Setup};
 use carrick_core::{
-    Broadcast, Capabilities, Cid, Claims, Error, ErrorKind, Fetch, Fetched, Host, Multiaddr, PeerAddr,
-    PeerInfo, Remote, Result, Transport, Want, WantDag, async_trait,
+    Broadcast, Capabilities, Cid, Claims, Error, ErrorKind, Fetch, Fetched, Host, Inbound, Multiaddr,
+    PeerAddr, PeerInfo, Relay, RelayGate, Remote, Result, Slot, Tap, Transport, Want, WantDag, async_trait,
 };
-use carrick_transport_memory::MemoryNetwork;
+use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 /// What it is that a transport cannot do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Less {
+pub(crate) enum Less {
     /// Broadcast.
     Broadcast,
     /// Fetch.
     Fetch,
     /// Name who sent a block, take hints, bring a DAG in one request.
     Comfort,
+    /// Relay: every reader must hear the author itself.
+    Relaying,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,10 @@ impl Transport for Lesser {
             (Less::Comfort, Some(fetch)) => {
                 (fetch.names_provider, fetch.takes_hints, fetch.dag_in_one_request) = (false, false, false);
             }
-            (Less::Comfort, None) => {}
+            (Less::Comfort, None) | (Less::Relaying, _) => {}
+        }
+        if let (Less::Relaying, Some(broadcast)) = (self.1, &mut capabilities.broadcast) {
+            broadcast.relay = RelayGate::Never;
         }
         capabilities
     }
@@ -105,54 +110,39 @@ impl Fetch for Lesser {
     }
 }
 
+/// Is never told to pass anything on.
 #[derive(Debug)]
-struct Wire(MemoryNetwork, Less);
+struct PassesNothingOn;
+
+impl Tap for PassesNothingOn {
+    fn deliver(&self, slot: Slot, inbound: Inbound) -> BoxFuture<'static, Relay> {
+        slot.deliver(inbound).map(|_| Relay::Ignore).boxed()
+    }
+}
+
+/// A wire on which every transport can do less.
+#[derive(Debug)]
+pub(crate) struct Partial(MemoryNetwork, Less);
+
+impl Partial {
+    pub(crate) fn without(less: Less) -> Self {
+        Self(MemoryNetwork::new(1), less)
+    }
+}
 
 #[async_trait]
-impl Fixture for Wire {
-    async fn open(&self, host: Host, _: Setup) -> Result<Arc<dyn Transport>> {
-        Ok(Arc::new(Lesser(Arc::new(self.0.transport()(host).await?), self.1)))
+impl Fixture for Partial {
+    async fn open(&self, host: Host, setup: Setup) -> Result<Arc<dyn Transport>> {
+        let host = if self.1 == Less::Relaying { host.tapped(Arc::new(PassesNothingOn)) } else { host };
+        let mut config = MemoryConfig::default();
+        config.bootstrap = setup.bootstrap;
+        if let Some(listen) = setup.listen.into_iter().next() {
+            config.listen = listen;
+        }
+        Ok(Arc::new(Lesser(Arc::new(self.0.transport_with(config)(host).await?), self.1)))
     }
 
     fn nowhere(&self) -> PeerAddr {
         "/memory/999999".parse().expect("an address")
     }
-}
-
-/// The cases of a group that are kept; the others are refused, as they should be.
-async fn kept(group: &str, less: Less) -> BTreeSet<&'static str> {
-    let mut kept = BTreeSet::new();
-    for case in CASES.iter().filter(|case| case.group == group) {
-        if run(case.name, Wire(MemoryNetwork::new(1), less), 1).await == Outcome::Kept {
-            kept.insert(case.name);
-        }
-    }
-    kept
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_broadcast_every_promise_of_it_is_refused() {
-    assert_eq!(kept("broadcast", Less::Broadcast).await, BTreeSet::new());
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_fetch_every_promise_of_it_is_refused() {
-    assert_eq!(kept("fetch", Less::Fetch).await, BTreeSet::new());
-    assert_eq!(kept("dag", Less::Fetch).await, BTreeSet::new());
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_fetching_lacks_is_refused_and_the_rest_is_kept() {
-    let all = CASES.iter().filter(|case| case.group == "fetch").map(|case| case.name);
-    let kept_of_fetch = kept("fetch", Less::Comfort).await;
-    let refused: Vec<_> = all.filter(|name| !kept_of_fetch.contains(name)).collect();
-    let expected = [
-        "provider_is_named",
-        "wrong_bytes_are_blamed_and_avoided",
-        "hinted_are_asked_first",
-        "avoided_are_not_asked",
-    ];
-    assert_eq!(refused, expected);
-    let whole = ["get_brings_what_is_missing", "single_blocks_make_a_whole_dag"];
-    assert_eq!(kept("dag", Less::Comfort).await, BTreeSet::from(whole));
 }

@@ -43,6 +43,13 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Waits until the nodes on the wire reach each other and know who joined which topic and who left, where transports
+    /// cannot tell: their links prove no peer, so a node waits for none. Where transports do not dial, the wire connects
+    /// all nodes opened on it.
+    ///
+    /// Default: returns at once.
+    async fn settle(&self) {}
+
     /// Longer than anything takes that works: what is not there by then fails. Default 30 s.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +17,9 @@ use super::probe::{Log, Probe};
 use super::{Fixture, RawWire, Setup, Wrapped, Wrapper};
 use crate::types::{Body, Draft};
 use crate::{
-    Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch, Inbound, Lane,
-    Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Receipt, Relay, Remote,
-    Result, Slot, Subscription, Tap, Time, Topic, Transport,
+    Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch, Identity,
+    Inbound, Lane, Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Receipt,
+    Relay, RelayGate, Remote, Result, Slot, Subscription, Tap, Time, Topic, Transport,
 };
 
 /// A wire and the nodes opened on it, for one case.
@@ -138,12 +138,12 @@ impl Kit {
 
     /// A node that nobody is connected to.
     pub(super) async fn node(&self) -> Member {
-        self.open(self.builder(), Setup::default()).await.expect("a node opens")
+        self.open(self.builder(), Setup::default()).await
     }
 
     /// As [`node`](Self::node), with something special about it.
     pub(super) async fn node_with(&self, change: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Member {
-        self.open(change(self.builder()), Setup::default()).await.expect("a node opens")
+        self.open(change(self.builder()), Setup::default()).await
     }
 
     /// A node, and what its transport delivers to it.
@@ -160,7 +160,7 @@ impl Kit {
     /// As [`node_wrapped`](Self::node_wrapped), with something special about the node too.
     pub(super) async fn open_wrapped(&self, builder: NodeBuilder, wrapper: impl Wrapper) -> Member {
         let wrapper: Arc<dyn Wrapper> = Arc::new(wrapper);
-        self.mount(builder, Setup::default(), Some(wrapper)).await.expect("a node opens")
+        opened(self.mount(builder, Setup::default(), Some(wrapper)).await)
     }
 
     /// As [`node_with`](Self::node_with), with a probe at its transport.
@@ -173,8 +173,8 @@ impl Kit {
     }
 
     /// Opens a node over the wire.
-    pub(super) async fn open(&self, builder: NodeBuilder, setup: Setup) -> Result<Member> {
-        self.mount(builder, setup, None).await
+    pub(super) async fn open(&self, builder: NodeBuilder, setup: Setup) -> Member {
+        opened(self.mount(builder, setup, None).await)
     }
 
     async fn mount(
@@ -203,13 +203,15 @@ impl Kit {
     }
 
     fn check_new(&self, transport: &Arc<dyn Transport>) {
-        let transport = Arc::downgrade(transport);
-        let mut given = self.given.lock().expect("nobody panicked");
+        let weak = Arc::downgrade(transport);
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(
-            !given.iter().any(|before| before.ptr_eq(&transport)),
+            !given.iter().any(|before| before.ptr_eq(&weak)),
             "the fixture opened fewer nodes than asked: it gave one transport to two of them"
         );
-        given.push(transport);
+        given.push(weak);
+        let absent = absent_parts(&**transport);
+        assert!(absent.is_empty(), "the capabilities contradict themselves: {}", absent.join("; "));
     }
 
     /// Opens a node where an earlier one listened, as soon as that is possible.
@@ -217,7 +219,7 @@ impl Kit {
         let opening = async {
             loop {
                 let setup = Setup { listen: listen.to_vec(), ..Setup::default() };
-                match self.open(life(), setup).await {
+                match self.mount(life(), setup, None).await {
                     Ok(member) => return member,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Config, "{error}"),
                 }
@@ -231,10 +233,14 @@ impl Kit {
     pub(super) async fn bootstrapped(&self, far: &Member) -> Member {
         let mut of_far = far.events();
         let setup = Setup { bootstrap: vec![far.addr()], ..Setup::default() };
-        let near = self.open(self.builder(), setup).await.expect("a node opens");
+        let near = self.open(self.builder(), setup).await;
         let mut of_near = near.events();
-        self.until_linked(&mut of_near, &near, far).await;
-        self.until_linked(&mut of_far, far, &near).await;
+        if near.caps().identity == Identity::Peer {
+            self.until_linked(&mut of_near, &near, far).await;
+            self.until_linked(&mut of_far, far, &near).await;
+        } else {
+            self.fixture.settle().await;
+        }
         near
     }
 
@@ -252,7 +258,7 @@ impl Kit {
             });
             transports.push(told);
         }
-        let node = builder.open().await.expect("a node opens");
+        let node = builder.open().await.unwrap_or_else(|error| panic!("the fixture opened no node: {error}"));
         let mut members = Vec::new();
         for told in transports {
             let transport = told.await.expect("it was mounted");
@@ -282,21 +288,22 @@ impl Kit {
     pub(super) async fn lacks_broadcast(&self) -> bool {
         let member = self.node().await;
         let lacks = member.caps().broadcast.is_none();
-        assert_eq!(member.transport.broadcast().is_none(), lacks, "it has the part that it says it has");
         if lacks {
             assert_eq!(refusal(member.publish(&topic(), "nowhere").await), ErrorKind::Unsupported);
         }
         lacks
     }
 
-    /// So many nodes, each linked with the next.
+    /// So many nodes, each linked with the next; where nothing is relayed, with all before it.
     pub(super) async fn line(&self, n: usize) -> Vec<Member> {
-        let mut members = Vec::with_capacity(n);
+        let mut members: Vec<Member> = Vec::with_capacity(n);
         for at in 0..n {
-            members.push(self.node().await);
-            if at > 0 {
-                self.link(&members[at - 1], &members[at]).await;
+            let next = self.node().await;
+            let first = if next.never_relays() { 0 } else { at.saturating_sub(1) };
+            for before in &members[first..] {
+                self.link(before, &next).await;
             }
+            members.push(next);
         }
         members
     }
@@ -311,18 +318,35 @@ impl Kit {
         let members = self.line(n).await;
         for (at, one) in members.iter().enumerate() {
             for other in members.iter().skip(at + 2) {
-                self.link(one, other).await;
+                if !one.never_relays() {
+                    self.link(one, other).await;
+                }
             }
         }
         members
     }
 
-    /// Links two nodes; returns when both know.
+    /// Links two nodes; returns when both know. Where transports do not dial, the wire has linked them.
     pub(super) async fn link(&self, one: &Member, other: &Member) {
+        let caps = one.caps();
+        if !caps.dials {
+            return self.fixture.settle().await;
+        }
         let (mut of_one, mut of_other) = (one.events(), other.events());
-        self.soon("a dial", one.connect(&other.addr())).await.expect("a node in reach is dialled");
-        self.until_linked(&mut of_one, one, other).await;
-        self.until_linked(&mut of_other, other, one).await;
+        let dialled = self.soon("a dial", one.connect(&other.addr())).await;
+        if let Err(error) = dialled {
+            panic!(
+                "a node in reach could not be dialled: {error} (does the fixture open each transport with the host \
+                 that it is given, and on one wire?)"
+            );
+        }
+        if caps.identity == Identity::Peer {
+            self.until_linked(&mut of_one, one, other).await;
+            self.until_linked(&mut of_other, other, one).await;
+        } else {
+            self.until_any_link(&mut of_one, one).await;
+            self.until_any_link(&mut of_other, other).await;
+        }
     }
 
     async fn until_linked(&self, events: &mut Events, near: &Member, far: &Member) {
@@ -333,6 +357,34 @@ impl Kit {
             }
         })
         .await;
+    }
+
+    /// Waits until a node has a link: whose it is, none proves.
+    async fn until_any_link(&self, events: &mut Events, near: &Member) {
+        self.soon("a link", async {
+            while near.transport.peers().await.expect("peers").is_empty() {
+                events.next().await.expect("the node is open");
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a node knows of so many others that they joined a topic.
+    pub(super) async fn joined(&self, member: &Member, topic: &Topic, others: usize) {
+        // A link that proves no peer may stand for none of them or for many.
+        if member.caps().identity != Identity::Peer {
+            return self.fixture.settle().await;
+        }
+        let what = format!("that {others} joined {topic}");
+        self.soon(&what, member.ready(topic, others)).await.expect("the node is open");
+    }
+
+    /// Waits until a node heard that another left a topic.
+    pub(super) async fn left(&self, member: &Member, events: &mut Events) {
+        if member.caps().identity != Identity::Peer {
+            return self.fixture.settle().await;
+        }
+        self.event("that one left the topic", events, |event| matches!(event, Event::Left { .. })).await;
     }
 
     /// Waits until a node has no link to another.
@@ -352,11 +404,9 @@ impl Kit {
         for member in members {
             subscriptions.push(member.node.subscribe(topic).await.expect("a topic is joined"));
         }
-        for member in members {
+        for member in members.iter().filter(|member| member.caps().broadcast.is_some()) {
             let neighbours = member.peers().await.expect("peers").len();
-            self.soon("that neighbours joined a topic", member.ready(topic, neighbours))
-                .await
-                .expect("ready");
+            self.joined(member, topic, neighbours).await;
         }
         subscriptions
     }
@@ -497,6 +547,24 @@ impl Kit {
     }
 }
 
+/// The node that was to be opened.
+fn opened(member: Result<Member>) -> Member {
+    member.unwrap_or_else(|error| panic!("the fixture opened no node: {error}"))
+}
+
+/// The parts that are promised and not there, or the other way round.
+pub(super) fn absent_parts(transport: &dyn Transport) -> Vec<&'static str> {
+    let caps = transport.capabilities();
+    let parts = [
+        (
+            caps.broadcast.is_some() == transport.broadcast().is_some(),
+            "broadcast is promised if and only if it is there",
+        ),
+        (caps.fetch.is_some() == transport.fetch().is_some(), "fetch is promised if and only if it is there"),
+    ];
+    parts.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
+}
+
 impl Member {
     /// Where it can be dialled.
     pub fn addr(&self) -> PeerAddr {
@@ -518,9 +586,9 @@ impl Member {
         self.caps().broadcast.expect("it carries broadcast")
     }
 
-    /// What it thinks of a peer that it is linked with, rounded: 0 is the best, −100 is out.
-    pub(super) async fn score_of(&self, peer: &Member) -> i64 {
-        self.opinion_of(&peer.peer_id()).await.round() as i64
+    /// Whether every reader must hear the author itself.
+    pub(super) fn never_relays(&self) -> bool {
+        self.caps().broadcast.is_some_and(|caps| caps.relay == RelayGate::Never)
     }
 
     /// What it thinks of all that it is linked with, in no order.
@@ -542,6 +610,17 @@ impl Member {
         let peers = self.peers().await.expect("peers");
         let of_peer = peers.iter().find(|known| known.remote == Remote::Peer(*peer));
         of_peer.expect("they are linked").reputation
+    }
+
+    /// Asserts that of those linked with it nobody is blamed but one, as far as links prove who that is.
+    pub(super) async fn blames_alone(&self, to_blame: Option<&Self>) {
+        let peers = self.node.peers().await.expect("peers");
+        let blamed: Vec<_> =
+            peers.into_iter().filter(|info| info.reputation < 0.0).map(|info| info.remote).collect();
+        assert_eq!(blamed.len(), usize::from(to_blame.is_some()), "blamed are {blamed:?}");
+        if let (Some(to_blame), Identity::Peer) = (to_blame, self.caps().identity) {
+            assert_eq!(blamed, [Remote::Peer(to_blame.peer_id())]);
+        }
     }
 
     /// Whether it has a link to a peer.

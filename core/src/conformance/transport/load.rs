@@ -66,7 +66,7 @@ impl Crowd {
         let sender = async || {
             let sender = kit.node_with(|builder| builder.limits(narrow())).await;
             kit.link(&sender, &reader).await;
-            kit.soon("somebody to hear it", sender.ready(&topic(), 1)).await.expect("ready");
+            kit.joined(&sender, &topic(), 1).await;
             sender
         };
         let senders = [sender().await, sender().await];

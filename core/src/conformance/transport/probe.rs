@@ -91,8 +91,10 @@ impl Tap for Probe {
 impl Wrapper for Probe {
     fn capabilities(&self, inner: &dyn Transport) -> Capabilities {
         let mut caps = inner.capabilities();
-        if let (Some(broadcast), Some(hold)) = (&mut caps.broadcast, self.hold) {
-            broadcast.hold_verdict = hold;
+        if let Some(broadcast) = &mut caps.broadcast {
+            // Where the wire does not wait for the answers, the probe does.
+            let wait = broadcast.hold_verdict.max(Duration::from_secs(30));
+            broadcast.hold_verdict = self.hold.unwrap_or(wait);
         }
         caps
     }

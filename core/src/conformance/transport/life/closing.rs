@@ -118,8 +118,10 @@ pub(in super::super) async fn close_while_busy_leaves_nothing(kit: Kit) -> Outco
     let publishing = until_closed(async |n| near.publish(&topic(), n.to_string()).await);
     let fetching = until_closed(async |n| near.block(&cid_of(RAW, &n.to_be_bytes()), vec![]).await);
     let closing = async {
-        for n in 0..10 {
-            assert_eq!(kit.text(&mut subscriptions[1]).await, n.to_string());
+        if near.caps().broadcast.is_some() {
+            for n in 0..10 {
+                assert_eq!(kit.text(&mut subscriptions[1]).await, n.to_string());
+            }
         }
         near.close().await.expect("closes in time, all the same")
     };
@@ -158,7 +160,7 @@ pub(in super::super) async fn a_hundred_lives_leave_nothing(kit: Kit) -> Outcome
     let mut nodes = Vec::new();
     for _ in 0..10 {
         let life = kit.lives();
-        let first = kit.open(life(), Setup::default()).await.expect("a node opens");
+        let first = kit.open(life(), Setup::default()).await;
         nodes.push((life, first));
     }
     // Side by side, because saying goodbye takes a while on some wires.

@@ -8,7 +8,7 @@ use super::super::kit::topic;
 use super::{Kit, Member, Outcome, proves, refusal};
 use crate::{
     Block, Capabilities, Context, ErrorKind, Event, Identity, Message, Multiaddr, PeerAddr, Privacy,
-    Protocol, RelayGate, Remote, Result, Transport, Validator, Verdict,
+    Protocol, RelayGate, Remote, Result, Validator, Verdict,
 };
 
 /// Accepts everything and notes over which link it came.
@@ -32,6 +32,9 @@ impl Validator for Notes {
 }
 
 pub(in super::super) async fn link_is_named_truthfully(kit: Kit) -> Outcome {
+    if kit.lacks_broadcast().await {
+        return Outcome::Unsupported("broadcast");
+    }
     let notes = Arc::new(Notes::default());
     let (author, between) = (kit.node().await, kit.node().await);
     let reader = kit.node_with(|builder| builder.validator(notes.clone())).await;
@@ -40,6 +43,10 @@ pub(in super::super) async fn link_is_named_truthfully(kit: Kit) -> Outcome {
     let members = [author, between, reader];
     let mut subscriptions = kit.subscribe(&members, &topic()).await;
     members[0].publish(&topic(), "passed on").await.expect("publishes");
+    if members[0].never_relays() {
+        kit.silence(&mut subscriptions[2]).await;
+        return Outcome::Unsupported("relaying");
+    }
     assert_eq!(kit.text(&mut subscriptions[2]).await, "passed on");
     let named = notes.0.lock().expect("nobody panicked").clone();
     if proves(&members[2]).await {
@@ -117,7 +124,7 @@ pub(in super::super) async fn listen_addrs_are_dialable(kit: Kit) -> Outcome {
 pub(in super::super) async fn capabilities_hold(kit: Kit) -> Outcome {
     let near = kit.node().await;
     let caps = near.caps();
-    let contradictions = contradictions(&caps, &*near.transport);
+    let contradictions = contradictions(&caps);
     assert!(
         contradictions.is_empty(),
         "the capabilities contradict themselves: {}",
@@ -130,16 +137,11 @@ pub(in super::super) async fn capabilities_hold(kit: Kit) -> Outcome {
     Outcome::Kept
 }
 
-/// What in the capabilities cannot all be true.
-fn contradictions(caps: &Capabilities, transport: &dyn Transport) -> Vec<&'static str> {
+/// What in the capabilities cannot all be true; that each part is there, every case asks when it opens a node.
+fn contradictions(caps: &Capabilities) -> Vec<&'static str> {
     let proves = caps.identity == Identity::Peer;
     let (broadcast, fetch) = (caps.broadcast.as_ref(), caps.fetch.as_ref());
     let rules = [
-        (
-            broadcast.is_some() == transport.broadcast().is_some(),
-            "broadcast is promised if and only if it is there",
-        ),
-        (fetch.is_some() == transport.fetch().is_some(), "fetch is promised if and only if it is there"),
         (broadcast.is_some() || fetch.is_some(), "it carries something"),
         (proves || !caps.admits_in_handshake, "who is admitted in the handshake proves a key in it"),
         (

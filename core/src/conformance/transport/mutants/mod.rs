@@ -82,6 +82,10 @@ impl<F: Fixture> Fixture for Mutated<F> {
         self.inner.hostile(to, network, key).await
     }
 
+    async fn settle(&self) {
+        self.inner.settle().await;
+    }
+
     fn patience(&self) -> Duration {
         self.inner.patience()
     }
