@@ -17,7 +17,7 @@
 //!
 //! A program that wants no command line leaves its dependencies out:
 //! `carrick = { version = "0.1", default-features = false }`. A plugin crate of yours is linked by naming it once:
-//! `use my_validator as _;`.
+//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with.
 
 pub use carrick_core::*;
 /// The transport `memory`, for tests and simulations.
@@ -33,6 +33,11 @@ use carrick_plugin_validator_authors as _;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct FrontPage;
+
+/// As are those of the page on simulation.
+#[cfg(all(doctest, feature = "conformance"))]
+#[doc = include_str!("../docs/simulation.md")]
+struct SimulationPage;
 
 #[cfg(test)]
 mod tests {
