@@ -50,6 +50,14 @@ pub trait Fixture: Debug + Send + Sync + 'static {
     /// Default: returns at once.
     async fn settle(&self) {}
 
+    /// Bytes that this process has allocated now, where its allocator counts them: then floods are larger, and what they
+    /// may take is measured. Nothing else may run in the process meanwhile.
+    ///
+    /// Default: nobody counts.
+    fn allocated(&self) -> Option<usize> {
+        None
+    }
+
     /// Longer than anything takes that works: what is not there by then fails. Default 30 s.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)

@@ -411,6 +411,11 @@ impl Kit {
         subscriptions
     }
 
+    /// What the process has allocated, where that is counted.
+    pub(super) fn allocated(&self) -> Option<usize> {
+        self.fixture.allocated()
+    }
+
     /// Longer than anything takes that works.
     pub(super) fn patience(&self) -> Duration {
         self.fixture.patience()

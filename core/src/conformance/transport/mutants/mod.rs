@@ -86,6 +86,10 @@ impl<F: Fixture> Fixture for Mutated<F> {
         self.inner.settle().await;
     }
 
+    fn allocated(&self) -> Option<usize> {
+        self.inner.allocated()
+    }
+
     fn patience(&self) -> Duration {
         self.inner.patience()
     }
