@@ -69,9 +69,10 @@ pub async fn stat(source: &(impl BlockSource + ?Sized), cid: &Cid) -> Result<Ent
     let (kind, links, below) = match cid.codec() {
         RAW => (EntryKind::File { bytes: block_bytes }, 0, 0),
         DAG_PB => {
-            let links = PbNode::decode(&block)?.links;
-            let below = links.iter().fold(0, |sum: u64, link| sum.saturating_add(link.tsize));
-            (kind_of(Content::of(&block)?), links.len(), below)
+            let node = PbNode::decode(&block)?;
+            let below = node.links.iter().fold(0, |sum: u64, link| sum.saturating_add(link.tsize));
+            let links = node.links.len();
+            (kind_of(Content::of_pb(&block, node)?), links, below)
         }
         _ => (EntryKind::Block, links(&block)?.len(), 0),
     };

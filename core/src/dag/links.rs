@@ -8,13 +8,14 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 use super::MAX_LINKS;
 use super::node::{DAG_PB, PbNode};
 use crate::limits::MAX_PARENTS;
+use crate::types::at_most;
 use crate::{Block, DAG_CBOR, Error, ErrorKind, Follow, RAW, Result};
 
 /// Every link of a block, in its order, repeats included; none for raw bytes.
 ///
 /// # Errors
 /// `Unsupported` for a codec other than raw, dag-pb and dag-cbor: to call it a leaf would lose what hangs under
-/// it. `TooLarge` above [`MAX_LINKS`]; `Integrity` when it is malformed, nests more than 256 deep or is not strict
+/// it. `TooLarge` above [`MAX_LINKS`]; `Integrity` when it is malformed, nests more than 128 deep or is not strict
 /// dag-cbor.
 pub fn links(block: &Block) -> Result<Vec<Cid>> {
     match block.cid().codec() {
@@ -41,15 +42,14 @@ pub fn parents(block: &Block) -> Vec<Cid> {
         _topic: de::IgnoredAny,
         #[serde(rename = "author")]
         _author: de::IgnoredAny,
+        #[serde(deserialize_with = "at_most::<MAX_PARENTS, Cid, _, _>")]
         parents: Vec<Cid>,
     }
     if block.cid().codec() != DAG_CBOR {
         return vec![];
     }
-    match serde_ipld_dagcbor::from_slice::<Envelope>(block.bytes()) {
-        Ok(envelope) if envelope.parents.len() <= MAX_PARENTS => envelope.parents,
-        _ => vec![],
-    }
+    serde_ipld_dagcbor::from_slice::<Envelope>(block.bytes())
+        .map_or_else(|_| vec![], |envelope| envelope.parents)
 }
 
 /// The links of a block that a walk follows.

@@ -44,16 +44,18 @@ impl Content {
                 let (data, bytes) = (block.bytes().clone(), block.size() as u64);
                 Ok(Self::File(FileNode { data, children: vec![], bytes }))
             }
-            DAG_PB => {
-                let node = PbNode::decode(block)?;
-                Self::of_node(node).map_err(|why| malformed(block, why))
-            }
+            DAG_PB => Self::of_pb(block, PbNode::decode(block)?),
             codec => {
                 let detail =
                     format!("{} is neither a file nor a folder: its codec is {codec:#x}", block.cid());
                 Err(Error::new(ErrorKind::Unsupported, "read", detail))
             }
         }
+    }
+
+    /// As [`of`](Self::of), of a dag-pb block that is decoded already.
+    pub(super) fn of_pb(block: &Block, node: PbNode) -> Result<Self> {
+        Self::of_node(node).map_err(|why| malformed(block, why))
     }
 
     fn of_node(node: PbNode) -> Result<Self, Malformed> {

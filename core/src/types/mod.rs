@@ -3,6 +3,7 @@
 mod address;
 mod block;
 mod capabilities;
+mod list;
 mod message;
 mod peer;
 mod record;
@@ -15,6 +16,7 @@ pub use capabilities::{
     BroadcastCaps, Capabilities, Discovery, FetchCaps, Identity, Overload, Privacy, Reach, RelayGate,
     Requirements, Serving, Unmet,
 };
+pub(crate) use list::at_most;
 pub(crate) use message::{Body, Draft, Unreadable};
 pub use message::{DAG_CBOR, Message, MessageId};
 pub use peer::{Direction, PeerInfo, Remote};

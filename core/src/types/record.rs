@@ -5,6 +5,7 @@ use libp2p_identity::{Keypair, PeerId, PublicKey};
 use multiaddr::Multiaddr;
 use serde::{Deserialize, Serialize};
 
+use super::at_most;
 use crate::limits::{MAX_NUMBER, MAX_RECORD_BYTES};
 use crate::{Error, ErrorKind, NetworkId, Result};
 
@@ -35,7 +36,9 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sig: Option<serde_bytes::ByteBuf>,
     peer: serde_bytes::ByteBuf,
+    #[serde(deserialize_with = "at_most::<MAX_ADDRS, serde_bytes::ByteBuf, _, _>")]
     addrs: Vec<serde_bytes::ByteBuf>,
+    #[serde(deserialize_with = "at_most::<MAX_ALIASES, (String, String), _, _>")]
     aliases: Vec<(String, String)>,
 }
 
@@ -118,22 +121,20 @@ impl PeerRecord {
         if wire.seq > MAX_NUMBER {
             return Err(refused("its number is above 2^63 - 1"));
         }
-        if wire.addrs.len() > MAX_ADDRS || wire.aliases.len() > MAX_ALIASES {
-            return Err(refused("too many addresses or aliases"));
-        }
         let peer =
             PeerId::from_bytes(&wire.peer).map_err(|source| refused("no peer id").from_source(source))?;
         let key = public_key(&peer).ok_or_else(|| refused("the peer id carries no ed25519 key"))?;
+        // Before the signature, which costs the most.
+        let addrs = wire
+            .addrs
+            .iter()
+            .map(|addr| Multiaddr::try_from(addr.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|source| refused("an address is malformed").from_source(source))?;
         let signed = wire.signed_bytes(network)?;
         if !wire.sig.as_ref().is_some_and(|sig| key.verify(&signed, sig)) {
             return Err(refused(format!("not signed by {peer}")));
         }
-        let addrs = wire
-            .addrs
-            .into_iter()
-            .map(|addr| Multiaddr::try_from(addr.into_vec()))
-            .collect::<Result<_, _>>()
-            .map_err(|source| refused("an address is malformed").from_source(source))?;
         Ok(Self { peer, seq: wire.seq, addrs, aliases: wire.aliases, encoded })
     }
 

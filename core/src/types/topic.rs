@@ -23,8 +23,10 @@ impl NetworkId {
     pub fn new(id: impl AsRef<str>) -> Result<Self> {
         let id = id.as_ref();
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-        if id.is_empty() || id.len() > MAX_NETWORK_BYTES || !id.chars().all(allowed) {
-            let detail = format!("{id:?} is no network id: 1 to {MAX_NETWORK_BYTES} of a-z 0-9 . _ -");
+        let too_long = id.len() > MAX_NETWORK_BYTES;
+        if id.is_empty() || too_long || !id.chars().all(allowed) {
+            let id = shown(id, too_long);
+            let detail = format!("{id} is no network id: 1 to {MAX_NETWORK_BYTES} of a-z 0-9 . _ -");
             return Err(Error::new(ErrorKind::Config, "network", detail).mend("for example sensors-1"));
         }
         Ok(Self(id.into()))
@@ -34,6 +36,11 @@ impl NetworkId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A refused name; of one that is too long only its length, because it may be many times as long as is allowed.
+fn shown(name: &str, too_long: bool) -> String {
+    if too_long { format!("a name of {} bytes", name.len()) } else { format!("{name:?}") }
 }
 
 /// Names a channel of messages: 1 to 256 bytes of UTF-8 without control characters.
@@ -72,9 +79,12 @@ impl Topic {
     /// `Config` when it is empty, too long or has control characters.
     pub fn from_wire(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
-        if name.is_empty() || name.len() > MAX_TOPIC_BYTES || name.chars().any(char::is_control) {
-            let detail =
-                format!("{name:?} is no topic: 1 to {MAX_TOPIC_BYTES} bytes without control characters");
+        let too_long = name.len() > MAX_TOPIC_BYTES;
+        if name.is_empty() || too_long || name.chars().any(char::is_control) {
+            let detail = format!(
+                "{} is no topic: 1 to {MAX_TOPIC_BYTES} bytes without control characters",
+                shown(name, too_long)
+            );
             return Err(Error::new(ErrorKind::Config, "topic", detail));
         }
         Ok(Self(name.into()))

@@ -46,6 +46,13 @@ fn malformed_and_hostile_cbor_is_refused() {
 }
 
 #[test]
+fn lists_in_lists_are_read_as_deep_as_is_stated() {
+    let nested = |lists: usize| Block::new(DAG_CBOR, [vec![0x81; lists - 1], vec![0x80]].concat());
+    assert_eq!(links(&nested(128)).expect("at the limit"), []);
+    assert_eq!(links(&nested(129)).expect_err("above").kind(), ErrorKind::Integrity);
+}
+
+#[test]
 fn more_links_than_the_limit_are_refused() {
     let cid = cid_of(RAW, b"a");
     let list = |count| cbor(&Ipld::List(vec![Ipld::Link(cid); count]));
