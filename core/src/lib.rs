@@ -8,6 +8,9 @@ pub mod config;
 pub mod conformance;
 pub mod contract;
 pub mod dag;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod decoders;
 mod error;
 mod lanes;
 pub mod limits;

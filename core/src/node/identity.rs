@@ -119,7 +119,8 @@ pub(super) fn unwritable(
     Error::new(kind, operation, detail).mend(mend).from_source(source)
 }
 
-fn parse(bytes: &[u8]) -> Option<Keypair> {
+/// The key that the bytes of a key file hold.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Keypair> {
     let key = Keypair::from_protobuf_encoding(bytes).ok()?;
     key.clone().try_into_ed25519().ok()?;
     Some(key)
