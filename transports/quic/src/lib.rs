@@ -2,6 +2,9 @@
 
 mod address;
 mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod decoders;
 mod error;
 mod io;
 mod state;

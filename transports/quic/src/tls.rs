@@ -108,7 +108,7 @@ pub(crate) fn peer_of(connection: &quinn::Connection) -> Option<PeerId> {
 }
 
 /// The peer whose key a SubjectPublicKeyInfo holds.
-fn peer_of_spki(spki: &[u8]) -> Option<PeerId> {
+pub(crate) fn peer_of_spki(spki: &[u8]) -> Option<PeerId> {
     let key = ed25519::PublicKey::try_from_bytes(spki.strip_prefix(&SPKI_PREFIX)?).ok()?;
     Some(PublicKey::from(key).to_peer_id())
 }

@@ -8,6 +8,7 @@
 //! the limit of its kind before anybody allocates, and then as many bytes as it says.
 
 mod bodies;
+mod count;
 mod hello;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -92,7 +93,7 @@ impl Kind {
     ];
 
     /// The longest body a frame of this kind may have.
-    fn limit(self, limits: &Limits) -> usize {
+    pub(crate) fn limit(self, limits: &Limits) -> usize {
         match self {
             Self::Hello => {
                 let topics = limits.topics_per_peer * (MAX_TOPIC_BYTES + ENTRY_BYTES);
@@ -193,10 +194,15 @@ fn cbor<T: Serialize>(value: &T) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("maps of text, bytes, numbers and links always encode")
 }
 
+/// Reads some of the fields of a body; others may be there too, and the form need not be canonical.
+fn first_look<T: DeserializeOwned>(kind: Kind, body: &[u8]) -> Result<T, Broken> {
+    serde_ipld_dagcbor::from_slice(body)
+        .map_err(|_| Broken::Body(kind, "no map of the fields that belong there"))
+}
+
 /// Reads a canonical body: whatever encodes to other bytes than those that came is refused.
 fn read_cbor<T: Serialize + DeserializeOwned>(kind: Kind, body: &[u8]) -> Result<T, Broken> {
-    let value: T = serde_ipld_dagcbor::from_slice(body)
-        .map_err(|_| Broken::Body(kind, "no map of the fields that belong there"))?;
+    let value: T = first_look(kind, body)?;
     if cbor(&value) == body { Ok(value) } else { Err(Broken::Body(kind, "not in canonical form")) }
 }
 

@@ -5,7 +5,8 @@ use carrick_core::limits::MAX_ROOTS;
 use carrick_core::{Cid, Follow, Topic, WantDag};
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, Kind, MAX_CID_BYTES, MAX_HAVE, cbor, frame, read_cbor, start};
+use super::count::Count;
+use super::{Broken, Kind, MAX_CID_BYTES, MAX_HAVE, cbor, first_look, frame, read_cbor, start};
 
 /// The topic of a [`Kind::Join`] or [`Kind::Leave`].
 pub(crate) fn read_topic(kind: Kind, body: &[u8]) -> Result<Topic, Broken> {
@@ -127,10 +128,15 @@ impl AskDag {
 
     /// Reads a body.
     pub(crate) fn decode(body: &[u8]) -> Result<Self, Broken> {
-        let ask: Self = read_cbor(Kind::AskDag, body)?;
-        if !(1..=MAX_ROOTS).contains(&ask.roots.len()) || ask.have.len() > MAX_HAVE {
+        #[derive(Deserialize)]
+        struct Lists {
+            have: Count,
+            roots: Count,
+        }
+        let lists: Lists = first_look(Kind::AskDag, body)?;
+        if !(1..=MAX_ROOTS).contains(&lists.roots.0) || lists.have.0 > MAX_HAVE {
             return Err(Broken::Body(Kind::AskDag, "too many roots or haves"));
         }
-        Ok(ask)
+        read_cbor(Kind::AskDag, body)
     }
 }

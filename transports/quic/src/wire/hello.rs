@@ -4,7 +4,8 @@ use bytes::Bytes;
 use carrick_core::{Limits, NetworkId, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, Kind, MAX_TEXT_BYTES, VERSION, cbor, frame, read_cbor};
+use super::count::Count;
+use super::{Broken, Kind, MAX_TEXT_BYTES, VERSION, cbor, first_look, frame, read_cbor};
 
 /// Opens a link: the first frame of each end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +42,15 @@ impl Hello {
             Ok(Version { v }) => return Err(Broken::Version(v)),
             Err(_) => return Err(Broken::Body(Kind::Hello, "no version")),
         }
-        let hello: Self = read_cbor(Kind::Hello, body)?;
-        if hello.topics.len() > limits.topics_per_peer {
+        #[derive(Deserialize)]
+        struct Lists {
+            topics: Count,
+        }
+        let lists: Lists = first_look(Kind::Hello, body)?;
+        if lists.topics.0 > limits.topics_per_peer {
             return Err(Broken::Body(Kind::Hello, "too many topics"));
         }
+        let hello: Self = read_cbor(Kind::Hello, body)?;
         if !hello.topics.is_sorted_by(|a, b| a < b) {
             return Err(Broken::Body(Kind::Hello, "topics not in order"));
         }
