@@ -24,6 +24,8 @@ const END: u8 = 3;
 const CLEAR: u8 = 4;
 const MAGIC: &[u8] = b"FJL\x03";
 const CHUNK_BYTES: usize = 64 << 10;
+/// No journal gets so long: the database begins another one long before. One that claims more is not read into memory.
+const MOST_BYTES: u64 = 1 << 30;
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 /// The least a batch takes: a start, an item with a key of one byte and no value, an end.
 const LEAST_BATCH_BYTES: usize = 13 + 22 + 13;
@@ -60,19 +62,29 @@ pub(crate) fn check(home: &Path) -> Result<Option<Torn>> {
     let mut torn: Option<Torn> = None;
     let mut last = None;
     for journal in journals(home).map_err(io)? {
+        let length = fs::metadata(&journal).map_err(io)?.len();
+        if length > MOST_BYTES {
+            let detail = format!("{} is damaged: no journal gets {length} bytes long", journal.display());
+            return Err(Error::new(ErrorKind::Integrity, "open", detail).mend(RESTORE));
+        }
         let bytes = content(&journal).map_err(io)?;
-        let whole = skip_sound(&bytes, &mut last);
         if let Some(torn) = torn.as_ref().filter(|_| !bytes.is_empty()) {
             return Err(damaged(&torn.journal, torn.at));
         }
-        if whole < bytes.len() {
-            if sound_batch_follows(&bytes, whole, last) {
-                return Err(damaged(&journal, whole));
-            }
-            torn = Some(Torn { journal, at: whole, bytes: bytes.len() - whole });
-        }
+        let at = self::torn(&bytes, &mut last).map_err(|at| damaged(&journal, at))?;
+        torn = at.map(|at| Torn { journal, at, bytes: bytes.len() - at }).or(torn);
     }
     Ok(torn)
+}
+
+/// Where the last write of a journal is torn, if it is; the error is where something before it is damaged. `last` is the
+/// sequence number of the last sound batch, and becomes that of this journal's.
+pub(crate) fn torn(bytes: &[u8], last: &mut Option<u64>) -> std::result::Result<Option<usize>, usize> {
+    let whole = skip_sound(bytes, last);
+    if whole == bytes.len() {
+        return Ok(None);
+    }
+    if sound_batch_follows(bytes, whole, *last) { Err(whole) } else { Ok(Some(whole)) }
 }
 
 fn damaged(journal: &Path, at: usize) -> Error {
@@ -236,6 +248,19 @@ impl<'a> Cursor<'a> {
             _ => None,
         }
     }
+}
+
+/// A journal of so many batches, with items of both kinds.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn sample(batches: u64) -> Vec<u8> {
+    let cleared = [&[CLEAR][..], &[0; 8]].concat();
+    let written = [&[ITEM][..], &[0; 10], &[3, 0], &[7, 0, 0, 0], &[7, 0, 0, 0], b"keycontent"].concat();
+    let items = [written, cleared].concat();
+    let batch = |seqno: u64| {
+        let start = [&[START][..], &2_u32.to_le_bytes(), &seqno.to_le_bytes()].concat();
+        [&start[..], &items, &[END], &xxh3_64(&items).to_le_bytes(), MAGIC].concat()
+    };
+    (0..batches).flat_map(batch).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 mod batch;
 mod config;
 mod database;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod decoders;
 mod error;
 mod journal;
 mod keys;

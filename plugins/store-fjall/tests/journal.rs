@@ -167,6 +167,18 @@ async fn damage_before_a_whole_write_is_told_and_nothing_is_cut() {
 }
 
 #[tokio::test]
+async fn a_journal_longer_than_any_gets_is_told_and_not_read() {
+    let written = Written::new().await;
+    let length = (1 << 30) + 1;
+    let file = fs::OpenOptions::new().write(true).open(&written.journal).expect("the journal");
+    file.set_len(length).expect("a hole");
+    let error = open(written.folder.path(), FjallConfig::default()).await.expect_err("damaged");
+    assert_eq!(error.kind(), ErrorKind::Integrity, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("move")), "{error:?}");
+    assert_eq!(file.metadata().expect("there").len(), length, "the journal was changed");
+}
+
+#[tokio::test]
 async fn journals_are_read_as_one() {
     let written = Written::new().await;
     let end = written.borders[2];
