@@ -1,5 +1,5 @@
 //! The decoders of this crate, with good inputs and what each may take: for `tests/decoders.rs`, which tries them with
-//! changed inputs, and for the fuzzer in `fuzz/`. No part of the public interface.
+//! changed inputs. No part of the public interface.
 
 use carrick_core::conformance::decoder::Decoder;
 use carrick_core::{Cid, Owner, Pin, RAW, Usage, cid_of};
