@@ -101,3 +101,34 @@ fn one_seed_gives_one_run() {
     assert_eq!(trace(7), first);
     assert_ne!(trace(8), first);
 }
+
+#[test]
+fn what_was_stalled_together_moves_in_one_order() {
+    let order = || {
+        on_memory(async |wire| {
+            let faulty = Faulty::new(1);
+            let (b, mut writers) = (wire.faulty(1, &faulty).await, Vec::new());
+            for number in 2..14 {
+                let writer = wire.plain(number).await;
+                link(&writer, &b).await;
+                writers.push(writer);
+            }
+            let mut at_b = reads(&b, &writers.iter().collect::<Vec<_>>()).await;
+            faulty.change(|faults| faults.stall = true).expect("in range");
+            for (n, writer) in writers.iter().enumerate() {
+                publish(writer, [n.to_string().as_str()]).await;
+            }
+            counted(&b, "faulty_delayed", 12).await;
+            faulty.clear();
+            let mut heard = Vec::new();
+            for _ in &writers {
+                heard.push(next(&mut at_b).await);
+            }
+            heard
+        })
+    };
+    let first = order();
+    for _ in 0..4 {
+        assert_eq!(order(), first);
+    }
+}

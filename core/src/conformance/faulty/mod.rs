@@ -49,12 +49,13 @@ mod wrapper;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub use self::faults::Faults;
 use self::wrapper::Round;
@@ -70,7 +71,8 @@ pub struct Faulty(Arc<Shared>);
 struct Shared {
     rng: Mutex<StdRng>,
     weather: Mutex<Weather>,
-    changed: watch::Sender<()>,
+    /// First come, first woken: the wakers of a `watch` are woken in an order that no seed decides.
+    changed: Notify,
 }
 
 /// Which ways are like what.
@@ -88,7 +90,7 @@ impl Faulty {
         Self(Arc::new(Shared {
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             weather: Mutex::default(),
-            changed: watch::Sender::new(()),
+            changed: Notify::new(),
         }))
     }
 
@@ -184,10 +186,14 @@ impl Faulty {
 
     /// Waits until something holds that depends on what is changed here.
     async fn until(&self, holds: impl Fn(&Self) -> bool) {
-        let mut changes = self.0.changed.subscribe();
-        while !holds(self) {
-            // The sender lives as long as this handle.
-            let _ = changes.changed().await;
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            // In the queue before it looks, so that no change is missed.
+            changed.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -207,7 +213,7 @@ impl Faulty {
     }
 
     fn tell(&self) {
-        self.0.changed.send_replace(());
+        self.0.changed.notify_waiters();
     }
 
     fn weather(&self) -> MutexGuard<'_, Weather> {
