@@ -16,6 +16,7 @@ use super::events::{Event, Gap, Hub};
 use super::gate::Gate;
 use super::host::{Misdeed, Mount, Notice};
 use super::outbox::Outbox;
+use super::peaks::Peaks;
 use super::reputation::Reputation;
 use super::router::Router;
 use super::serve::Serving;
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub(crate) book: Book,
     pub(crate) reputation: Reputation,
     pub(crate) counters: Counters,
+    pub(crate) peaks: Peaks,
     pub(crate) links: Links,
     pub(crate) tasks: Tasks,
     pub(crate) serving: Serving,
@@ -95,6 +97,7 @@ impl Core {
             book: Book::new(limits.known_peers),
             reputation: Reputation::default(),
             counters: Counters::default(),
+            peaks: Peaks::default(),
             links: Links::default(),
             tasks: Tasks::here(),
             serving: Serving::new(&limits),

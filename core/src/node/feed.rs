@@ -77,6 +77,12 @@ impl<T> Feed<T> {
         dropped
     }
 
+    /// How many items wait, and how many bytes.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let state = lock(&self.0);
+        (state.queue.len(), state.bytes)
+    }
+
     /// Whether the reader is gone.
     pub(crate) fn ended(&self) -> bool {
         lock(&self.0).ended

@@ -406,6 +406,11 @@ impl Host {
         self.core.counters.add(&self.mount.name, what, n);
     }
 
+    /// Notes how much is in a bounded queue of this instance now, for `status`: the most is remembered.
+    pub fn peak(&self, what: &'static str, held: usize, limit: usize) {
+        self.core.peaks.note(&self.mount.name, what, held, limit);
+    }
+
     /// Runs a task that the node tracks and cancels together with all others.
     ///
     /// A task must not hold the transport itself, or the last handle never goes.

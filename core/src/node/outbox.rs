@@ -14,11 +14,13 @@ use crate::{MessageId, Outgoing, Topic};
 pub(crate) struct Outbox(Mutex<BTreeMap<Topic, VecDeque<Outgoing>>>);
 
 impl Outbox {
-    fn push(&self, outgoing: Outgoing, max: usize) -> Option<Outgoing> {
+    /// Adds one; answers which was pushed out for it, and how many wait now.
+    fn push(&self, outgoing: Outgoing, max: usize) -> (Option<Outgoing>, usize) {
         let mut topics = lock(&self.0);
         let queue = topics.entry(outgoing.topic.clone()).or_default();
         queue.push_back(outgoing);
-        if queue.len() > max { queue.pop_front() } else { None }
+        let pushed_out = if queue.len() > max { queue.pop_front() } else { None };
+        (pushed_out, queue.len())
     }
 
     fn remove(&self, topic: &Topic, id: &MessageId) -> bool {
@@ -47,7 +49,9 @@ impl Core {
     /// Keeps a message until somebody joins its topic or its time is up.
     pub(crate) fn keep_for_later(self: &Arc<Self>, outgoing: Outgoing) {
         let (topic, id) = (outgoing.topic.clone(), outgoing.id);
-        if let Some(pushed_out) = self.outbox.push(outgoing, self.limits.outbox) {
+        let (pushed_out, held) = self.outbox.push(outgoing, self.limits.outbox);
+        self.peaks.note(NODE, "outbox", held, self.limits.outbox);
+        if let Some(pushed_out) = pushed_out {
             self.expired(pushed_out.topic, pushed_out.id);
         }
         let core = Arc::downgrade(self);

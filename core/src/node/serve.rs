@@ -119,7 +119,12 @@ impl Core {
     pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<Share> {
         let waiting = self.serving.memory.take(asker, bytes.div_ceil(SHARE));
         match tokio::time::timeout(self.limits.fetch_idle / 2, waiting).await {
-            Ok(Ok(share)) => Ok(share),
+            Ok(Ok(share)) => {
+                let limit = self.limits.serving_bytes.div_ceil(SHARE);
+                let held = limit.saturating_sub(self.serving.memory.total.available_permits());
+                self.peaks.note(NODE, "serving_bytes", held * SHARE, limit * SHARE);
+                Ok(share)
+            }
             _ => Err(self.busy(asker, "serving memory is full")),
         }
     }

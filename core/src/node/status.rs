@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Node;
 use super::counters::NODE;
+use super::peaks::Peak;
 use crate::{Capabilities, Direction, Remote, Result, Time, Topic, Usage};
 
 /// A connected remote, over one transport.
@@ -65,6 +66,8 @@ pub struct Status {
     pub store: Usage,
     /// Everything that was counted, by scope.
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How full the bounded queues ever were, by scope.
+    pub peaks: BTreeMap<String, BTreeMap<String, Peak>>,
 }
 
 impl Node {
@@ -114,6 +117,12 @@ impl Node {
         self.core().counters.all().values().filter_map(|counts| counts.get(name)).sum()
     }
 
+    /// How full the bounded queues ever were, by scope: `node`, or the name of a transport instance. One that held nothing
+    /// yet is left out.
+    pub fn peaks(&self) -> BTreeMap<String, BTreeMap<String, Peak>> {
+        self.core().peaks.all()
+    }
+
     /// Everything `carrick status` shows.
     ///
     /// # Errors
@@ -131,6 +140,7 @@ impl Node {
             topics: self.core().topics.joined(),
             store: self.store().usage().await?,
             counters,
+            peaks: self.peaks(),
         })
     }
 }

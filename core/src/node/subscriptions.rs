@@ -124,6 +124,9 @@ impl Subscriptions {
                 if dropped > 0 {
                     core.counters.add(NODE, "lagged", dropped);
                 }
+                let (messages, bytes) = reader.held();
+                core.peaks.note(NODE, "subscriber_messages", messages, core.limits.subscriber_messages);
+                core.peaks.note(NODE, "subscriber_bytes", bytes, core.limits.subscriber_bytes);
             }
         }
     }

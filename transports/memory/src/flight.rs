@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use crate::queue::Message;
 use crate::{Conditions, MemoryNetwork};
 
-/// No message leaves while so many bytes are on their way.
-const IN_FLIGHT: usize = 4 << 20;
+/// Most bytes on their way. No message leaves while half of it is: the largest, sent twice, takes less than the rest.
+pub(crate) const IN_FLIGHT: usize = 8 << 20;
 
 /// What is on its way over one direction of a link.
 #[derive(Debug, Default)]
@@ -32,7 +32,12 @@ impl Flight {
 
     /// Whether another message may leave.
     pub(crate) fn has_room(&self, conditions: &Conditions) -> bool {
-        self.messages.is_empty() || (!conditions.is_perfect() && self.bytes < IN_FLIGHT)
+        self.messages.is_empty() || (!conditions.is_perfect() && self.bytes < IN_FLIGHT / 2)
+    }
+
+    /// How many bytes are on their way.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Lets a message leave, if it is not lost.

@@ -65,6 +65,11 @@ impl Queue {
         pushed
     }
 
+    /// How many bytes of messages wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().messages.bytes()
+    }
+
     /// Sends a peer record.
     pub(crate) fn push_record(&self, record: PeerRecord) {
         let mut waiting = self.lock();

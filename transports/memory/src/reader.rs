@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use carrick_core::{Inbound, Lane, Relay, Remote};
+use carrick_core::{Inbound, Lane, PeerId, Relay, Remote};
+use futures::FutureExt as _;
 use tokio::sync::Semaphore;
 
 use crate::MemoryNetwork;
-use crate::flight::Flight;
+use crate::flight::{Flight, IN_FLIGHT};
 use crate::queue::Message;
 use crate::state::Reading;
 
@@ -25,7 +26,8 @@ pub(crate) fn start(network: &MemoryNetwork, reading: Reading) {
 async fn read(network: &MemoryNetwork, link: &Reading) {
     let from = Remote::Peer(link.from);
     // A message may wait for its verdict without holding room in the gate, so those that wait are bounded here too.
-    let verdicts = Arc::new(Semaphore::new(2 * link.host.limits().gate_per_remote));
+    let most_verdicts = 2 * link.host.limits().gate_per_remote;
+    let verdicts = Arc::new(Semaphore::new(most_verdicts));
     let conditions = || network.state().weather.of(link.host.me(), link.from);
     let mut flight = Flight::over(link.pipe.clone());
     loop {
@@ -36,31 +38,42 @@ async fn read(network: &MemoryNetwork, link: &Reading) {
                 learn(network, link);
                 if let Some(message) = link.queue.pop() {
                     flight.leave(network, &conditions(), message);
+                    link.host.peak("in_flight_bytes", flight.bytes(), IN_FLIGHT);
                 }
                 continue;
             }
         };
         let Ok(waits) = verdicts.clone().acquire_owned().await else { return };
+        link.host.peak("verdicts", most_verdicts - verdicts.available_permits(), most_verdicts);
         let slot = link.host.slot(&from).await;
         network.turn().await;
         if !is_wanted(network, link, &message) {
             continue;
         }
-        let verdict = slot.deliver(Inbound {
+        let mut verdict = Box::pin(slot.deliver(Inbound {
             from: from.clone(),
             topic: message.topic.clone(),
             bytes: message.bytes.clone(),
             wire_id: Some(message.wire_id()),
-        });
+        }));
+        // Most messages came another way before, and the verdict is there at once: that needs no task.
+        if let Some(verdict) = verdict.as_mut().now_or_never() {
+            relay(network, link.at, &link.from, &message, verdict);
+            continue;
+        }
         let (network, at, from) = (network.clone(), link.at, link.from);
         link.host.spawn(async move {
-            let relay = verdict.await;
+            let verdict = verdict.await;
             drop(waits);
-            if relay == Relay::Accept {
-                // A transport that closed meanwhile relays no more.
-                let _ = network.state().send(at, &message, Lane::Relay, Some(&from));
-            }
+            relay(&network, at, &from, &message, verdict);
         });
+    }
+}
+
+/// Passes on what was accepted. A transport that closed meanwhile relays no more.
+fn relay(network: &MemoryNetwork, at: u64, from: &PeerId, message: &Message, verdict: Relay) {
+    if verdict == Relay::Accept {
+        let _ = network.state().send(at, message, Lane::Relay, Some(from));
     }
 }
 

@@ -313,6 +313,7 @@ impl Place {
             return Some(Skip::TooLarge);
         }
         let pushed = link.queue.push(lane, message);
+        self.host.peak("send_queue_bytes", link.queue.bytes(), self.host.limits().send_queue_bytes);
         if pushed.dropped > 0 {
             self.host.notice(Notice::Dropped { remote, count: pushed.dropped });
         }

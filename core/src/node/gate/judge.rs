@@ -187,7 +187,7 @@ impl Core {
         }
         if job.place.is_none() {
             self.counters.count(job.scope(), "deferred");
-            let place = self.gate.room.enter(&job.message, &self.limits);
+            let place = self.enter_room(&job.message);
             job.place = Some(
                 place.ok_or_else(|| self.out_of_reach("waiting_room_full", "the waiting room is full"))?,
             );
@@ -202,7 +202,9 @@ impl Core {
         if let (false, Some(link)) = (job.whole, job.message.link()) {
             let payload = self.store.get(link).await.ok().flatten();
             let payload = payload.ok_or(Cause::Borrowed("its payload could not be read back"))?;
-            if !job.place.as_mut().is_some_and(|place| place.grow(payload.size(), &self.limits)) {
+            let fits = job.place.as_mut().is_some_and(|place| place.grow(payload.size(), &self.limits));
+            self.note_room();
+            if !fits {
                 return Err(self.out_of_reach("waiting_room_full", "the waiting room is full"));
             }
             job.message = job.message.clone().with_linked(payload);
@@ -274,6 +276,18 @@ impl Core {
         None
     }
 
+    fn enter_room(&self, message: &Message) -> Option<Place> {
+        let place = self.gate.room.enter(message, &self.limits);
+        self.note_room();
+        place
+    }
+
+    fn note_room(&self) {
+        let (count, bytes) = self.gate.room.held();
+        self.peaks.note(NODE, "waiting", count, self.limits.waiting);
+        self.peaks.note(NODE, "waiting_bytes", bytes, self.limits.waiting_bytes);
+    }
+
     /// Whoever waits for its turn gives its slot up: what holds up one author must not hold up the others of its link. Where
     /// the waiting room has no place for it, nobody before it waits for what may never come.
     fn stand_aside(&self, job: &mut Job, turn: &Turn) {
@@ -281,7 +295,7 @@ impl Core {
             return;
         }
         if job.place.is_none() {
-            job.place = self.gate.room.enter(&job.message, &self.limits);
+            job.place = self.enter_room(&job.message);
         }
         if job.place.is_some() {
             job.ticket = None;
@@ -301,7 +315,7 @@ impl Core {
         let mut early = false;
         while self.misses_parent(&job.message) && !turn.is_hurried() && Instant::now() < until {
             if job.place.is_none() {
-                job.place = self.gate.room.enter(&job.message, &self.limits);
+                job.place = self.enter_room(&job.message);
                 if job.place.is_none() {
                     self.counters.count(NODE, "waiting_room_full");
                     return;

@@ -48,7 +48,7 @@ pub(crate) struct Gate {
 /// Room for one message. Dropping it gives the room back.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    _remote: OwnedSemaphorePermit,
+    remote: OwnedSemaphorePermit,
     _total: OwnedSemaphorePermit,
 }
 
@@ -57,7 +57,7 @@ impl Ticket {
     #[cfg(any(test, feature = "conformance"))]
     pub(in crate::node) fn forged() -> Option<Self> {
         let one = || Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
-        Some(Self { _remote: one()?, _total: one()? })
+        Some(Self { remote: one()?, _total: one()? })
     }
 }
 
@@ -99,7 +99,7 @@ impl Gate {
             let total = Arc::clone(&self.total).acquire_owned().await;
             // Neither semaphore is ever closed.
             if let (Ok(of_remote), Ok(total)) = (of_remote, total) {
-                return Ticket { _remote: of_remote, _total: total };
+                return Ticket { remote: of_remote, _total: total };
             }
         }
     }
@@ -108,7 +108,7 @@ impl Gate {
     pub(crate) fn try_ticket(&self, from: &Remote) -> Option<Ticket> {
         let of_remote = self.remotes.of(from).try_acquire_owned().ok()?;
         let total = Arc::clone(&self.total).try_acquire_owned().ok()?;
-        Some(Ticket { _remote: of_remote, _total: total })
+        Some(Ticket { remote: of_remote, _total: total })
     }
 
     /// Whether a message was accepted lately.
@@ -126,6 +126,7 @@ impl Core {
         ticket: Ticket,
         inbound: Inbound,
     ) -> impl Future<Output = Relay> + Send + 'static {
+        self.note_gate(&ticket);
         let entered = self.enter(Arrival {
             topic: inbound.topic,
             bytes: inbound.bytes,
@@ -159,6 +160,7 @@ impl Core {
     ) -> Verdict {
         let me = Remote::Peer(self.me);
         let ticket = self.gate.ticket(from.as_ref().unwrap_or(&me)).await;
+        self.note_gate(&ticket);
         let entered = self.enter(Arrival {
             topic: topic.clone(),
             bytes,
@@ -192,6 +194,14 @@ impl Core {
             Known::Rejected => return Verdict::Reject("it was rejected before".into()),
         };
         wait(answer).await.into()
+    }
+
+    fn note_gate(&self, ticket: &Ticket) {
+        let taken = |room: &Semaphore, of: usize| of.saturating_sub(room.available_permits());
+        let Limits { gate_total, gate_per_remote, .. } = self.limits;
+        let of_remote = taken(ticket.remote.semaphore(), gate_per_remote);
+        self.peaks.note(NODE, "gate", taken(&self.gate.total, gate_total), gate_total);
+        self.peaks.note(NODE, "gate_of_remote", of_remote, gate_per_remote);
     }
 
     /// The cheap stages.

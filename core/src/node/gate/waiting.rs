@@ -44,6 +44,12 @@ impl WaitingRoom {
         state.authors.insert(author, of_author + 1);
         Some(Place { room: Arc::clone(self), bytes, author })
     }
+
+    /// How many messages wait, and how many bytes.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.count, state.bytes)
+    }
 }
 
 impl Place {
