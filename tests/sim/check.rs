@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use carrick::Store as _;
+use carrick::{Node, Store as _};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
+use crate::member::Member;
 use crate::run::World;
 
 /// All of it, but that nothing is left over.
 pub(crate) async fn all(world: &mut World) {
+    world.members.iter().for_each(Member::adds_up);
     the_log_is_the_same_everywhere(world).await;
+    the_log_was_said_and_heard(world).await;
+    the_last_news_were_heard(world);
+    the_queues_were_looked_at(world);
     what_was_put_is_there(world).await;
     what_is_somewhere_can_be_fetched(world).await;
 }
@@ -31,11 +36,54 @@ async fn the_log_is_the_same_everywhere(world: &mut World) {
     }
 }
 
+/// That none was overfull is seen elsewhere; here, that there was something to see.
+fn the_queues_were_looked_at(world: &World) {
+    for member in &world.members {
+        let peaks = member.node().map(Node::peaks).unwrap_or_default();
+        for (scope, name) in [
+            ("node", "gate"),
+            ("node", "gate_of_remote"),
+            ("node", "subscriber_messages"),
+            ("memory", "verdicts"),
+            ("memory", "send_queue_bytes"),
+            ("memory", "in_flight_bytes"),
+        ] {
+            let peak = peaks.get(scope).and_then(|peaks| peaks.get(name));
+            assert!(
+                peak.is_some_and(|peak| peak.most > 0),
+                "node {}: {scope}: {name} was never used",
+                member.at
+            );
+        }
+    }
+}
+
+/// Nothing that an honest node was told is published is missing, nothing bad is there, and of what a node keeps its
+/// subscribers heard all that is not its own.
+async fn the_log_was_said_and_heard(world: &World) {
+    for member in world.members.iter().filter(|member| member.honest) {
+        let kept = member.kept().await;
+        assert!(kept.is_disjoint(&world.bad), "node {} keeps what is bad", member.at);
+        let lost: Vec<_> = world.acknowledged.difference(&kept).collect();
+        assert!(lost.is_empty(), "node {} lacks {lost:?}, which were published", member.at);
+        let unheard: Vec<_> = kept.symmetric_difference(&member.known).collect();
+        assert!(unheard.is_empty(), "node {} keeps what it did not hand out: {unheard:?}", member.at);
+    }
+}
+
+fn the_last_news_were_heard(world: &World) {
+    for (at, member) in world.members.iter().enumerate().filter(|(_, member)| member.honest) {
+        let mut of_others = world.told.iter().filter(|(whose, _)| *whose != at);
+        let missed = of_others.find(|(_, id)| !member.heard(id));
+        assert_eq!(missed, None, "node {} did not hear the news of one that is up", member.at);
+    }
+}
+
 async fn what_was_put_is_there(world: &World) {
     for member in &world.members {
         for block in &member.put {
             let stored = member.store().get(block.cid()).await.expect("reads");
-            assert_eq!(stored.as_ref(), Some(block), "node {}", member.at);
+            assert_eq!(stored.as_ref(), Some(block), "node {} lost what was put", member.at);
         }
     }
 }

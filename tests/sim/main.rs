@@ -1,7 +1,8 @@
 //! Whole networks in one process, from a seed: lossy and slow links, partitions, crashes, clocks that are off.
 //!
-//! `SIM_SEEDS=1000 cargo test --release -p carrick sim` tries so many seeds instead of a few; a run that fails prints the
-//! command that repeats it. `SIM_SEED=17` runs one seed alone, `SIM_TRACE=file` writes down what happened.
+//! `SIM_SEEDS=1000 cargo test --release -p carrick --test sim` tries so many seeds instead of a few; a run that fails
+//! prints the command that repeats it. `SIM_SEED=17` runs one seed alone, `SIM_NODES=50` makes the network larger,
+//! `SIM_TRACE=file` writes down what happened.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,13 +10,18 @@
 )]
 
 mod check;
+mod flaw;
 mod member;
 mod run;
+mod setting;
 mod trace;
 
-use std::process::Command;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::flaw::Flaw;
 use self::run::{Plan, run};
+use self::setting::{seed_alone, seeds, this_test};
 
 /// A network in paused time, on one thread: nothing but the seed decides what happens.
 fn simulate(plan: &Plan, seed: u64) -> String {
@@ -23,36 +29,48 @@ fn simulate(plan: &Plan, seed: u64) -> String {
     runtime.expect("a runtime").block_on(run(plan, seed))
 }
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, which is no number")))
-}
-
 /// After everything that a network can do to them, all nodes agree, nobody heard what was rejected or anything twice, and
 /// what was put is there.
 #[test]
 fn sim_nodes_agree_whatever_the_network_does() {
-    if let Some(seed) = number("SIM_SEED") {
-        println!("seed {seed}: {}", simulate(&Plan::default(), seed));
-        return;
-    }
-    let seeds = number("SIM_SEEDS").unwrap_or(10);
-    for seed in 0..seeds {
-        let again = RepeatOnPanic(seed);
-        simulate(&Plan::default(), seed);
-        drop(again);
+    let plan = Plan::chosen();
+    if let Some(seed) = seed_alone() {
+        println!("seed {seed}: {}", simulate(&plan, seed));
+    } else {
+        simulate_all(&plan, seeds());
     }
 }
 
-/// Tells how to repeat a run that fails.
-struct RepeatOnPanic(u64);
+/// As many at once as there are cores: each run has a runtime and a network of its own.
+fn simulate_all(plan: &Plan, seeds: u64) {
+    let next = AtomicU64::new(0);
+    let work = || {
+        while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds) {
+            let again = RepeatOnPanic { seed, nodes: plan.nodes, next: &next };
+            simulate(plan, seed);
+            drop(again);
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
+}
 
-impl Drop for RepeatOnPanic {
+/// Tells how to repeat a run that fails, and keeps others from beginning.
+struct RepeatOnPanic<'a> {
+    seed: u64,
+    nodes: u64,
+    next: &'a AtomicU64,
+}
+
+impl Drop for RepeatOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let seed = self.0;
+            self.next.store(u64::MAX / 2, Ordering::Relaxed);
+            let Self { seed, nodes, .. } = self;
+            let nodes =
+                if *nodes == Plan::default().nodes { String::new() } else { format!("SIM_NODES={nodes} ") };
             eprintln!(
-                "repeat it with: SIM_SEED={seed} cargo test --release -p carrick sim_nodes_agree -- --nocapture"
+                "repeat it with: SIM_SEED={seed} {nodes}cargo test --release -p carrick --test sim nodes_agree -- --nocapture"
             );
         }
     }
@@ -61,13 +79,46 @@ impl Drop for RepeatOnPanic {
 /// The same seed is the same run, in this process and in another one; another seed is another run.
 #[test]
 fn sim_of_one_seed_is_one_run() {
-    let hash = simulate(&Plan::default(), 7);
-    assert_eq!(simulate(&Plan::default(), 7), hash);
-    assert_ne!(simulate(&Plan::default(), 8), hash);
-    let this = std::env::current_exe().expect("the test itself");
-    let mut other = Command::new(this);
-    other.args(["--exact", "sim_nodes_agree_whatever_the_network_does", "--nocapture"]).env("SIM_SEED", "7");
-    let output = other.output().expect("runs");
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let plan = Plan::default();
+    let hash = simulate(&plan, 7);
+    assert_eq!(simulate(&plan, 7), hash);
+    assert_ne!(simulate(&plan, 8), hash);
+    let other = this_test("SIM_SEED", "7");
+    let printed = String::from_utf8_lossy(&other.stdout);
     assert!(printed.contains(&format!("seed 7: {hash}")), "{printed}");
+}
+
+/// What is checked is really checked: a run in which one thing goes wrong fails, and says which.
+#[test]
+fn sim_fails_when_something_is_wrong() {
+    simulate(&Plan::small(None), 0);
+    for flaw in Flaw::ALL {
+        let failed = std::panic::catch_unwind(|| simulate(&Plan::small(Some(flaw)), 0));
+        let panic = failed.expect_err(&format!("{flaw:?} went unnoticed"));
+        let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+        assert!(said.contains(flaw.noticed_as()), "{flaw:?} was noticed as {said:?}");
+    }
+}
+
+/// A number that is none is refused by its name, and nothing is simulated in its place.
+#[test]
+fn sim_refuses_what_is_no_seed() {
+    let refused = [
+        ("SIM_SEED", "x"),
+        ("SIM_SEED", "-1"),
+        ("SIM_SEED", "18446744073709551616"),
+        ("SIM_SEED", ""),
+        ("SIM_SEEDS", "many"),
+        ("SIM_SEEDS", "0"),
+        ("SIM_NODES", "2"),
+        ("SIM_NODES", "1e3"),
+    ];
+    for (name, value) in refused {
+        let other = this_test(name, value);
+        let (told, printed) =
+            (String::from_utf8_lossy(&other.stderr), String::from_utf8_lossy(&other.stdout));
+        assert!(!other.status.success(), "{name}={value} was taken: {printed}");
+        assert!(told.contains(&format!("{name} is {value:?}; allowed is a whole number from ")), "{told}");
+        assert!(!printed.contains("seed "), "{printed}");
+    }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use carrick::{
-    Block, Clock, Context, Delivery, Keypair, MemoryStore, MemoryStoreConfig, Message, MessageId, Need,
-    NetworkId, Node, PeerAddr, PeerId, Result, Store, Subscription, Time, Topic, TopicRules, Validator,
+    Block, Clock, Context, Delivery, Keypair, Limits, MemoryStore, MemoryStoreConfig, Message, MessageId,
+    Need, NetworkId, Node, PeerAddr, PeerId, Result, Store, Subscription, Time, Topic, TopicRules, Validator,
     Verdict, async_trait,
 };
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
+
+use crate::flaw::Flaw;
+use crate::run::Plan;
 
 /// What everybody keeps.
 pub(crate) fn log() -> Topic {
@@ -83,29 +86,35 @@ pub(crate) struct Member {
     key: Keypair,
     /// Whether it follows the rules; one that does not publishes what others reject.
     pub(crate) honest: bool,
+    flaw: Option<Flaw>,
     bootstrap: Vec<PeerAddr>,
     pub(crate) clock: SimClock,
     store: Arc<MemoryStore>,
     life: Option<Life>,
     /// What was put here and acknowledged since the store was new.
     pub(crate) put: Vec<Block>,
-    /// The ids heard on the topic that is not kept, in this life.
-    heard: BTreeSet<MessageId>,
+    /// The messages of the log that it said or heard since the store was new.
+    pub(crate) known: BTreeSet<MessageId>,
 }
 
 struct Life {
     node: Node,
     subscriptions: Vec<Subscription>,
+    /// What was handed out.
+    heard: BTreeSet<MessageId>,
+    said: u64,
 }
 
 impl Member {
-    pub(crate) fn new(at: u64, seed: u64, honest: bool, bootstrap: &[u64]) -> Self {
+    /// The last of a plan's nodes is the dishonest one.
+    pub(crate) fn new(at: u64, seed: u64, plan: &Plan, bootstrap: &[u64]) -> Self {
         let mut secret = [at as u8; 32];
         secret[..8].copy_from_slice(&seed.to_be_bytes());
         Self {
             at,
             key: Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key"),
-            honest,
+            honest: at != plan.nodes,
+            flaw: plan.flaw,
             bootstrap: bootstrap
                 .iter()
                 .map(|to| format!("/memory/{to}").parse().expect("an address"))
@@ -114,7 +123,7 @@ impl Member {
             store: empty(),
             life: None,
             put: Vec::new(),
-            heard: BTreeSet::new(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -142,25 +151,51 @@ impl Member {
             .clock(self.clock.clone())
             .store(self.store.clone())
             .topic(log(), TopicRules::kept())
-            .mount("memory", wire.transport_with(config));
-        if self.honest {
+            .mount("memory", {
+                let (open, overfull) = (wire.transport_with(config), self.flaw == Some(Flaw::Overfull));
+                move |host| {
+                    if overfull {
+                        host.peak("queue", 2, 1);
+                    }
+                    open(host)
+                }
+            });
+        if self.honest && self.flaw != Some(Flaw::Credulous) {
             builder = builder.validator(Arc::new(LogRules));
+        }
+        if self.flaw == Some(Flaw::Slow) {
+            let mut limits = Limits::default();
+            limits.subscriber_messages = 1;
+            builder = builder.limits(limits);
         }
         let node = builder.open().await.expect("it opens");
         let mut subscriptions = Vec::new();
-        for topic in [log(), news()] {
+        let twice = (self.flaw == Some(Flaw::Twice)).then(news);
+        for topic in [log(), news()].into_iter().chain(twice) {
             subscriptions.push(node.subscribe(&topic).await.expect("subscribes"));
         }
-        self.heard.clear();
-        self.life = Some(Life { node, subscriptions });
+        self.life = Some(Life { node, subscriptions, heard: BTreeSet::new(), said: 0 });
+    }
+
+    /// Publishes something; answers its id, or why not.
+    pub(crate) async fn say(&mut self, topic: &Topic, payload: String) -> Result<MessageId> {
+        let life = self.life.as_mut().expect("it is up");
+        let id = life.node.publish(topic, payload).await?.id;
+        life.said += 1;
+        if *topic == log() {
+            self.known.insert(id);
+        }
+        Ok(id)
     }
 
     /// Ends it in the middle of whatever it does.
     pub(crate) fn crash(&mut self, with_store: bool) {
+        self.adds_up();
         self.life = None;
         if !with_store {
             self.store = empty();
             self.put.clear();
+            self.known.clear();
         }
     }
 
@@ -170,26 +205,57 @@ impl Member {
         }
     }
 
+    /// Whether a message was handed out in this life.
+    pub(crate) fn heard(&self, id: &MessageId) -> bool {
+        self.life.as_ref().is_some_and(|life| life.heard.contains(id))
+    }
+
     /// What came since it was asked last.
     ///
     /// # Panics
-    /// When something was handed out that must not be.
+    /// When something was handed out that must not be, or twice, or was missed.
     pub(crate) fn hear(&mut self) -> Vec<Message> {
+        let Some(life) = &mut self.life else { return Vec::new() };
+        let read = if self.flaw == Some(Flaw::Deaf) { 1 } else { life.subscriptions.len() };
         let mut messages = Vec::new();
-        let subscriptions = self.life.iter_mut().flat_map(|life| &mut life.subscriptions);
-        for subscription in subscriptions {
+        for subscription in &mut life.subscriptions[..read] {
             while let Some(Some(delivery)) = subscription.next().now_or_never() {
-                if let Delivery::Message(message) = delivery {
-                    messages.push(message);
+                match delivery {
+                    Delivery::Message(message) => messages.push(message),
+                    Delivery::Lagged(n) => panic!("node {}: a subscriber missed {n} messages", self.at),
+                    _ => {}
                 }
             }
         }
         for message in &messages {
             let text = String::from_utf8_lossy(message.payload());
-            assert!(!self.honest || !text.starts_with("bad"), "{}: {text:?} was handed out", self.at);
-            assert!(self.heard.insert(*message.id()), "{}: {text:?} was handed out twice", self.at);
+            let bad = self.honest && text.starts_with("bad");
+            assert!(!bad, "node {}: {text:?} was handed out, though it is bad", self.at);
+            assert!(life.heard.insert(*message.id()), "node {}: {text:?} was handed out twice", self.at);
+            if *message.topic() == log() {
+                self.known.insert(*message.id());
+            }
         }
         messages
+    }
+
+    /// Checks a life at its end: all that was accepted was handed out, and no queue was ever overfull.
+    ///
+    /// # Panics
+    /// Otherwise.
+    pub(crate) fn adds_up(&self) {
+        let Some(life) = &self.life else { return };
+        let (accepted, heard) = (life.node.counter("accepted"), life.heard.len() as u64);
+        assert_eq!(life.said + heard, accepted, "node {} did not hand out all that it accepted", self.at);
+        for (scope, peaks) in life.node.peaks() {
+            for (name, peak) in peaks {
+                assert!(
+                    peak.most <= peak.limit,
+                    "node {}: {scope}: {name} above its bound: {peak:?}",
+                    self.at
+                );
+            }
+        }
     }
 
     /// The messages of the log that it keeps.

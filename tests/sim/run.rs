@@ -1,17 +1,19 @@
 //! One run: what is done to a network, drawn from a seed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use carrick::{Block, PeerId, RAW};
+use carrick::{Block, MessageId, PeerId, RAW, Result, Topic};
 use carrick_transport_memory::{Conditions, MemoryNetwork};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::sleep;
 
-use crate::check;
+use crate::flaw::Flaw;
 use crate::member::{Member, log, news};
 use crate::trace::Trace;
+use crate::{check, setting};
 
 /// How large a run is.
 pub(crate) struct Plan {
@@ -21,11 +23,26 @@ pub(crate) struct Plan {
     pub(crate) writers: u64,
     /// How many things are done to them, one after the other.
     pub(crate) steps: u32,
+    /// What is wrong with it.
+    pub(crate) flaw: Option<Flaw>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 20, writers: 14, steps: 120 }
+        Self { nodes: 20, writers: 14, steps: 120, flaw: None }
+    }
+}
+
+impl Plan {
+    /// The default, or as large as the environment says.
+    pub(crate) fn chosen() -> Self {
+        let default = Self::default();
+        setting::nodes().map_or(default, |nodes| Self { nodes, writers: nodes * 7 / 10, ..Self::default() })
+    }
+
+    /// A short run of a few nodes.
+    pub(crate) fn small(flaw: Option<Flaw>) -> Self {
+        Self { nodes: 8, writers: 5, steps: 60, flaw }
     }
 }
 
@@ -34,6 +51,12 @@ pub(crate) struct World {
     pub(crate) wire: MemoryNetwork,
     pub(crate) members: Vec<Member>,
     pub(crate) trace: Trace,
+    /// The messages of the log that an honest node was told are published.
+    pub(crate) acknowledged: BTreeSet<MessageId>,
+    /// The messages that must not be accepted.
+    pub(crate) bad: BTreeSet<MessageId>,
+    /// The last news, and whose they are.
+    pub(crate) told: Vec<(usize, MessageId)>,
     seed: u64,
     rng: StdRng,
     said: u32,
@@ -48,7 +71,11 @@ pub(crate) async fn run(plan: &Plan, seed: u64) -> String {
     for _ in 0..plan.steps {
         world.step(plan).await;
     }
-    world.calm().await;
+    if let Some(flaw) = plan.flaw {
+        flaw.spoil(&mut world);
+    }
+    world.calm(plan).await;
+    world.tell_news(plan).await;
     check::all(&mut world).await;
     world.end().await;
     world.trace.hash()
@@ -63,11 +90,12 @@ impl World {
             // Whoever came before, two of them: so all are linked, over several ways.
             let before: Vec<u64> = (1..at).collect();
             let bootstrap: Vec<u64> = before.choose_multiple(&mut rng, 2).copied().collect();
-            let mut member = Member::new(at, seed, at != plan.nodes, &bootstrap);
+            let mut member = Member::new(at, seed, plan, &bootstrap);
             member.start(&wire, seed).await;
             members.push(member);
         }
-        let mut world = Self { wire, members, trace: Trace::begin(), seed, rng, said: 0 };
+        let (trace, acknowledged, bad) = (Trace::begin(), BTreeSet::new(), BTreeSet::new());
+        let mut world = Self { wire, members, trace, acknowledged, bad, told: vec![], seed, rng, said: 0 };
         world.wait(Duration::from_secs(5)).await;
         world
     }
@@ -99,6 +127,10 @@ impl World {
         }
     }
 
+    fn honest(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|at| self.members[*at].honest).collect()
+    }
+
     fn pick(&mut self, from: impl Fn(&Member) -> bool) -> Option<usize> {
         let some: Vec<usize> = (0..self.members.len()).filter(|at| from(&self.members[*at])).collect();
         some.choose(&mut self.rng).copied()
@@ -111,12 +143,21 @@ impl World {
         let Some(at) = self.pick(writes) else { return };
         let topic = if self.rng.random_bool(0.75) { log() } else { news() };
         self.said += 1;
-        let honest = self.members[at].honest;
-        let payload = format!("{} {}", if honest { "good" } else { "bad" }, self.said);
-        if let Some(node) = self.members[at].node() {
-            let published = node.publish(&topic, payload).await;
-            self.trace.note(published.map(|published| published.id).map_err(|error| error.to_string()));
+        let how = if self.members[at].honest { "good" } else { "bad" };
+        let payload = format!("{how} {}", self.said);
+        let said = self.say(at, &topic, payload).await;
+        self.trace.note(said.map_err(|error| error.to_string()));
+    }
+
+    async fn say(&mut self, at: usize, topic: &Topic, payload: String) -> Result<MessageId> {
+        let member = &mut self.members[at];
+        let id = member.say(topic, payload).await?;
+        if !member.honest {
+            self.bad.insert(id);
+        } else if *topic == log() {
+            self.acknowledged.insert(id);
         }
+        Ok(id)
     }
 
     async fn put(&mut self) {
@@ -188,8 +229,10 @@ impl World {
     }
 
     /// The network is well again, all nodes are up and find each other; each says a last word on the log.
-    async fn calm(&mut self) {
-        self.wire.heal();
+    async fn calm(&mut self, plan: &Plan) {
+        if plan.flaw != Some(Flaw::Parted) {
+            self.wire.heal();
+        }
         self.wire.set_conditions(Conditions::default());
         for at in 0..self.members.len() {
             self.members[at].clock.set_off(0);
@@ -199,14 +242,25 @@ impl World {
         }
         self.wait(Duration::from_secs(120)).await;
         for round in 0..2 {
-            for member in self.members.iter().filter(|member| member.honest) {
-                let node = member.node().expect("all are up");
-                node.publish(&log(), format!("good last word {round} of {}", member.at))
-                    .await
-                    .expect("publishes");
+            for at in self.honest() {
+                self.say(at, &log(), format!("good last word {round} of {at}")).await.expect("publishes");
             }
             self.wait(Duration::from_secs(60)).await;
         }
+    }
+
+    /// Each tells news: where nothing is lost, every subscriber hears it.
+    async fn tell_news(&mut self, plan: &Plan) {
+        if plan.flaw == Some(Flaw::Lossy) {
+            let mut conditions = Conditions::default();
+            conditions.loss = 0.9;
+            self.wire.set_conditions(conditions);
+        }
+        for at in self.honest() {
+            let id = self.say(at, &news(), format!("good news of {at}")).await.expect("publishes");
+            self.told.push((at, id));
+        }
+        self.wait(Duration::from_secs(10)).await;
     }
 
     async fn end(&mut self) {

@@ -15,6 +15,9 @@ const TOOLS: [Tool; 0] = [];
 /// How long an example may run: it ends by itself, or the test fails.
 const EXAMPLE_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long all seeds together may take.
+const SIMULATIONS_DEADLINE: Duration = Duration::from_secs(180);
+
 /// How long the demo may run.
 const DEMO_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -23,6 +26,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         tools::ensure(report, tool)?;
     }
     report.command("tests", &cargo("test --workspace --all-features"))?;
+    report.command("simulated networks", &simulations().deadline(SIMULATIONS_DEADLINE))?;
     let workspace = Workspace::read()?;
     // One build for all programs: with `cargo run` for each, the features of shared dependencies change from
     // one to the next, and half the tree is built again and again.
@@ -41,6 +45,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         .arg("--json")
         .deadline(DEMO_DEADLINE);
     report.step("demo", &demo.to_string(), || demo.last_line().and_then(|line| agreed(&line)))
+}
+
+/// A hundred seeds. In the dev profile, where they are built already: to build them once more takes longer than they gain.
+fn simulations() -> Command {
+    cargo("test --workspace --all-features --test sim nodes_agree").var("SIM_SEEDS", "100")
 }
 
 /// The examples of all members, and the programs of those members that are examples themselves.
