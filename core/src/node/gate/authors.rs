@@ -16,7 +16,7 @@ pub(super) struct AuthorKeys(Mutex<LruCache<PeerId, PublicKey>>);
 
 impl AuthorKeys {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(REMEMBERED)))
+        Self(Mutex::new(LruCache::sparse(REMEMBERED)))
     }
 
     /// The key inside a peer id; `None` when it carries no ed25519 key.

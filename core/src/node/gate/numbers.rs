@@ -156,7 +156,7 @@ impl Recent {
 impl Numbers {
     pub(crate) fn new(authors: usize) -> Self {
         let authors = NonZeroUsize::new(authors).unwrap_or(NonZeroUsize::MIN);
-        let windows = LruCache::new(authors);
+        let windows = LruCache::sparse(authors);
         Self(Mutex::new(State { windows, next_id: 0, dirty: BTreeSet::new(), recent: Recent::default() }))
     }
 

@@ -73,8 +73,8 @@ impl Seen {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
         let state = State {
             judging: HashMap::new(),
-            settled: LruCache::new(capacity),
-            rubbish: LruCache::new(capacity),
+            settled: LruCache::sparse(capacity),
+            rubbish: LruCache::sparse(capacity),
         };
         Self { state: Mutex::new(state), ttl }
     }
