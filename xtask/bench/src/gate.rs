@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use carrick_core::{
     Block, Broadcast, BroadcastCaps, Capabilities, Cid, Context, Fetch, Host, Identity, Inbound, MessageId,
-    Multiaddr, NetworkId, Node, Outgoing, PeerAddr, PeerId, PeerInfo, Receipt, Relay, Remote, Topic,
-    Transport, Validator, Verdict,
+    Multiaddr, NetworkId, Node, Outgoing, PeerAddr, PeerId, PeerInfo, Receipt, Relay, Remote, Subscription,
+    Topic, Transport, Validator, Verdict,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -33,71 +33,100 @@ const SIGNATURE_AT: usize = 4;
 const OTHERS_AT: usize = 74;
 const DOMAIN: &[u8] = b"carrick/message/1:";
 
-/// All pairs, each in many short turns (ABBA), after one that does not count.
+/// All pairs, each in many short turns, after one that does not count.
 pub(crate) fn run(pairs: u32) -> Result<Vec<Row>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let topic = Topic::new("bench")?;
         let (author, batches) = write_messages(&topic, pairs as usize + 1).await?;
-        let (node, host) = open("gate").await?;
-        let mut reading = node.subscribe(&topic).await?;
-        let mut ratios = Vec::new();
-        let mut rates = (0.0, 0.0);
+        let mut with_one = Gate::open(&topic, 1).await?;
+        let mut with_four = Gate::open(&topic, 4).await?;
+        let (mut of_alone, mut of_one) = (Vec::new(), Vec::new());
+        let mut rates = [0.0; 3];
         for (pair, batch) in batches.iter().enumerate() {
-            let (mut alone, mut gate) = (0.0, 0.0);
+            let mut spent = [0.0; 3];
             for (turn, part) in batch.chunks(TURN).enumerate() {
-                if (pair + turn) % 2 == 0 {
-                    alone += check_alone(part, &author)?;
-                    gate += pass_gate(&host, &topic, part, &mut reading).await?;
-                } else {
-                    gate += pass_gate(&host, &topic, part, &mut reading).await?;
-                    alone += check_alone(part, &author)?;
+                for side in (0..3).map(|side| (side + pair + turn) % 3) {
+                    spent[side] += match side {
+                        0 => check_alone(part, &author)?,
+                        1 => with_one.pass(&topic, part).await?,
+                        _ => with_four.pass(&topic, part).await?,
+                    };
                 }
             }
             if pair > 0 {
-                ratios.push(alone / gate);
-                rates = (batch.len() as f64 / alone, batch.len() as f64 / gate);
+                of_alone.push(spent[0] / spent[1]);
+                of_one.push(spent[1] / spent[2]);
+                rates = spent.map(|seconds| batch.len() as f64 / seconds);
             }
         }
-        node.close().await?;
-        let detail = format!(
-            "in the last pair {:.0} messages a second, the cryptography alone {:.0}",
-            rates.1, rates.0
-        );
-        let what = "gate, of signature, hash and decoding alone";
-        Ok(vec![Row::new(what, "×", &ratios, Good::AtLeast, 0.70, 0.90).detail(detail)])
+        with_one.node.close().await?;
+        with_four.node.close().await?;
+        Ok(rows(&of_alone, &of_one, rates))
     })
 }
 
-/// Seconds of work for messages through the gate.
-async fn pass_gate(
-    host: &Host,
-    topic: &Topic,
-    batch: &[Bytes],
-    reading: &mut carrick_core::Subscription,
-) -> Result<f64> {
-    let from = Remote::Peer(Keypair::generate_ed25519().public().to_peer_id());
-    let start = cpu_seconds();
-    let mut waiting = FuturesUnordered::new();
-    let mut accepted = 0;
-    for bytes in batch {
-        let slot = host.slot(&from).await;
-        let inbound =
-            Inbound { from: from.clone(), topic: topic.clone(), bytes: bytes.clone(), wire_id: None };
-        waiting.push(slot.deliver(inbound));
-        while waiting.len() >= AT_ONCE {
-            accepted += usize::from(waiting.next().await == Some(Relay::Accept));
-            let _ = reading.next().await;
+fn rows(of_alone: &[f64], of_one: &[f64], [alone, one, four]: [f64; 3]) -> Vec<Row> {
+    let what = "gate, of signature, hash and decoding alone";
+    let detail = format!("in the last pair {one:.0} messages a second, the cryptography alone {alone:.0}");
+    let gate = Row::new(what, "×", of_alone, Good::AtLeast, 0.70, 0.90).detail(detail);
+    let detail = format!("in the last pair {four:.0} messages a second, with one validator {one:.0}");
+    let validators =
+        Row::new("gate with 4 validators, of it with one", "×", of_one, Good::AtLeast, 0.90, 0.97);
+    vec![gate, validators.detail(detail)]
+}
+
+/// A node with validators that cost nothing themselves, and a subscriber that reads.
+struct Gate {
+    node: Node,
+    host: Host,
+    reading: Subscription,
+}
+
+impl Gate {
+    async fn open(topic: &Topic, validators: usize) -> Result<Self> {
+        let (give, take) = tokio::sync::oneshot::channel();
+        let mut builder = Node::builder().network(network()?);
+        for _ in 0..validators {
+            builder = builder.validator(Arc::new(AcceptAll));
         }
+        let opening = builder.mount("gate", move |host| async move {
+            // The receiver waits below.
+            let _ = give.send(host);
+            Ok(Wire::default())
+        });
+        let node = opening.open().await?;
+        let reading = node.subscribe(topic).await?;
+        Ok(Self { node, host: take.await?, reading })
     }
-    while let Some(relay) = waiting.next().await {
-        accepted += usize::from(relay == Relay::Accept);
-        let _ = reading.next().await;
+
+    /// Seconds of work for messages through it.
+    async fn pass(&mut self, topic: &Topic, batch: &[Bytes]) -> Result<f64> {
+        let from = Remote::Peer(Keypair::generate_ed25519().public().to_peer_id());
+        let start = cpu_seconds();
+        let mut waiting = FuturesUnordered::new();
+        let mut accepted = 0;
+        for bytes in batch {
+            let slot = self.host.slot(&from).await;
+            let inbound =
+                Inbound { from: from.clone(), topic: topic.clone(), bytes: bytes.clone(), wire_id: None };
+            waiting.push(slot.deliver(inbound));
+            while waiting.len() >= AT_ONCE {
+                accepted += usize::from(waiting.next().await == Some(Relay::Accept));
+                let _ = self.reading.next().await;
+            }
+        }
+        while let Some(relay) = waiting.next().await {
+            accepted += usize::from(relay == Relay::Accept);
+            let _ = self.reading.next().await;
+        }
+        if accepted != batch.len() {
+            return Err(
+                format!("{accepted} of {} messages were accepted; the run is void", batch.len()).into()
+            );
+        }
+        Ok(cpu_seconds() - start)
     }
-    if accepted != batch.len() {
-        return Err(format!("{accepted} of {} messages were accepted; the run is void", batch.len()).into());
-    }
-    Ok(cpu_seconds() - start)
 }
 
 /// What every message costs whoever checks it: the form, the canonical encoding, the id, the signature.
@@ -141,7 +170,7 @@ fn check_alone(batch: &[Bytes], author: &PeerId) -> Result<f64> {
 }
 
 /// What this thread has worked so far.
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
@@ -160,18 +189,6 @@ async fn write_messages(topic: &Topic, batches: usize) -> Result<(PeerId, Vec<Ve
     node.close().await?;
     let sent = std::mem::take(&mut *sent.lock().unwrap_or_else(PoisonError::into_inner));
     Ok((author, sent.chunks(BATCH).map(<[Bytes]>::to_vec).collect()))
-}
-
-async fn open(name: &str) -> Result<(Node, Host)> {
-    let (give, take) = tokio::sync::oneshot::channel();
-    let builder = Node::builder().network(network()?).validator(Arc::new(AcceptAll));
-    let opening = builder.mount(name, move |host| async move {
-        // The receiver waits below.
-        let _ = give.send(host);
-        Ok(Wire::default())
-    });
-    let node = opening.open().await?;
-    Ok((node, take.await?))
 }
 
 fn network() -> Result<NetworkId> {

@@ -15,6 +15,7 @@ mod gate;
 mod node;
 mod process;
 mod raw;
+mod sim;
 mod stats;
 mod table;
 
@@ -56,6 +57,8 @@ enum Bench {
     Fetch,
     /// New messages through the gate, against their cryptography alone.
     Gate,
+    /// A simulated network of a hundred nodes.
+    Sim,
 }
 
 /// The ends of a fetch.
@@ -89,11 +92,15 @@ fn main() -> Result<()> {
 
 fn report(args: &Args, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let mut rows: Vec<Row> = Vec::new();
-    if args.only != Some(Bench::Gate) {
+    let wanted = |bench| args.only.is_none_or(|only| only == bench);
+    if wanted(Bench::Fetch) {
         rows.extend(runtime.block_on(fetch::run(args.size_mib, args.pairs))?);
     }
-    if args.only != Some(Bench::Fetch) {
+    if wanted(Bench::Gate) {
         rows.extend(gate::run(args.pairs)?);
+    }
+    if wanted(Bench::Sim) {
+        rows.extend(sim::run(args.pairs)?);
     }
     table::print(&rows, args.json)
 }
