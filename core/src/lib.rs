@@ -45,10 +45,14 @@ pub use async_trait::async_trait;
 pub use bytes::Bytes;
 pub use cid::Cid;
 pub use inventory;
-pub use libp2p_identity::{Keypair, PeerId};
+pub use libp2p_identity::{Keypair, PeerId, PublicKey};
 pub use multiaddr::{Multiaddr, Protocol};
 
 /// Pages of the book whose code must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/plugins.md")]
 mod plugins_page {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins/transport.md")]
+mod transport_page {}

@@ -1,12 +1,11 @@
 //! `cargo xtask test`: all tests, then the programs as a user starts them.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::command::{built, cargo};
 use crate::report::Report;
 use crate::tools::{self, Tool};
-use crate::workspace::Workspace;
+use crate::workspace::{Stranger, Workspace};
 use crate::{Result, command::Command};
 
 /// What the tests call that does not come with Rust.
@@ -37,8 +36,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     for (name, example) in examples(&workspace) {
         report.command(&format!("example {name}"), &example.deadline(EXAMPLE_DEADLINE))?;
     }
-    for manifest in strangers(&workspace) {
-        stranger(report, &workspace, &manifest)?;
+    for example in workspace.strangers() {
+        stranger(report, &example)?;
     }
     let demo = built(&workspace.release("carrick"), "cargo run --release --".to_owned())
         .arg("demo")
@@ -70,36 +69,15 @@ fn examples(workspace: &Workspace) -> Vec<(String, Command)> {
     found
 }
 
-/// Manifests under `examples/` of crates that are no members.
-///
-/// Each is a workspace of its own, as a user's would be.
-fn strangers(workspace: &Workspace) -> Vec<PathBuf> {
-    let is_member = |path: &Path| workspace.packages.iter().any(|p| workspace.folder(p) == path);
-    let entries = workspace.root.join("examples").read_dir().into_iter().flatten().flatten();
-    let folders = entries.map(|entry| Path::new("examples").join(entry.file_name()));
-    let mut manifests: Vec<PathBuf> =
-        folders.filter(|folder| !is_member(folder)).map(|folder| folder.join("Cargo.toml")).collect();
-    manifests.retain(|manifest| workspace.root.join(manifest).exists());
-    manifests.sort();
-    manifests
-}
-
 /// Tests a crate outside the workspace and runs its program if it has one.
-fn stranger(report: &mut Report, workspace: &Workspace, manifest: &Path) -> Result<()> {
-    let folder = manifest.with_file_name("");
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    // Beside our own target folder: in it, two lock files would take turns at the same dependencies.
-    let target = workspace.target.join("examples").to_string_lossy().into_owned();
-    let manifest = manifest.to_string_lossy();
-    let own = |args: &str| {
-        cargo(args).arg("--manifest-path").arg(manifest.as_ref()).var("CARGO_TARGET_DIR", &target)
-    };
-    report.command(&format!("tests of example {name}"), &own("test"))?;
-    if !folder.join("src/main.rs").exists() {
+fn stranger(report: &mut Report, stranger: &Stranger) -> Result<()> {
+    let name = stranger.name();
+    report.command(&format!("tests of example {name}"), &stranger.cargo("test"))?;
+    if !stranger.folder.join("src/main.rs").exists() {
         return Ok(());
     }
-    report.command(&format!("build example {name}"), &own("build"))?;
-    report.command(&format!("example {name}"), &own("run").deadline(EXAMPLE_DEADLINE))
+    report.command(&format!("build example {name}"), &stranger.cargo("build"))?;
+    report.command(&format!("example {name}"), &stranger.cargo("run").deadline(EXAMPLE_DEADLINE))
 }
 
 /// Reads the line that the demo promises to end with.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::Result;
-use crate::command::cargo;
+use crate::command::{Command, cargo};
 
 /// The part of `cargo metadata` that the chores read.
 #[derive(Debug, Deserialize)]
@@ -48,9 +48,51 @@ impl Workspace {
         folder.strip_prefix(&self.root).unwrap_or(folder)
     }
 
+    /// The crates under `examples/` that are no members.
+    pub(crate) fn strangers(&self) -> Vec<Stranger> {
+        let is_member = |path: &Path| self.packages.iter().any(|package| self.folder(package) == path);
+        let entries = self.root.join("examples").read_dir().into_iter().flatten().flatten();
+        let mut folders: Vec<_> =
+            entries.map(|entry| Path::new("examples").join(entry.file_name())).collect();
+        folders.retain(|folder| !is_member(folder) && self.root.join(folder).join("Cargo.toml").exists());
+        folders.sort();
+        // Beside our own target folder: in it, two lock files would take turns at the same dependencies.
+        let target = self.target.join("examples");
+        folders.into_iter().map(|folder| Stranger { folder, target: target.clone() }).collect()
+    }
+
     /// Where a release build leaves an executable.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
+    }
+}
+
+/// A workspace of its own in this repository, as a user's crate would be.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    /// Counted from the root.
+    pub(crate) folder: PathBuf,
+    target: PathBuf,
+}
+
+impl Stranger {
+    /// What people call it.
+    pub(crate) fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// What cargo calls it.
+    pub(crate) fn manifest(&self) -> String {
+        self.folder.join("Cargo.toml").to_string_lossy().into_owned()
+    }
+
+    /// A command of cargo on it. A lock file that does not fit the manifests is an error.
+    pub(crate) fn cargo(&self, command: &str) -> Command {
+        cargo(command)
+            .arg("--locked")
+            .arg("--manifest-path")
+            .arg(self.manifest())
+            .var("CARGO_TARGET_DIR", &self.target.to_string_lossy())
     }
 }
 

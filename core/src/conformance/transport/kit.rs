@@ -644,6 +644,10 @@ pub(super) fn other_topic() -> Topic {
 }
 
 /// Why it was refused.
+#[track_caller]
 pub(super) fn refusal<T>(answer: Result<T>) -> ErrorKind {
-    answer.err().expect("it is refused").kind()
+    match answer {
+        Err(error) => error.kind(),
+        Ok(_) => panic!("this had to be refused, and was not"),
+    }
 }

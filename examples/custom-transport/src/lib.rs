@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod blocks;
+mod config;
+mod hello;
+mod link;
+mod reader;
+mod shared;
+mod table;
+mod transport;
+mod wire;
+
+pub use config::TcpConfig;
+pub use transport::Tcp;
+
+carrick_core::register_transport!("tcp", TcpConfig, Tcp::open);
