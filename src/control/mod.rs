@@ -19,6 +19,8 @@
 
 pub(crate) mod client;
 pub(crate) mod content;
+#[cfg(test)]
+mod decoders;
 mod routes;
 pub(crate) mod sections;
 pub(crate) mod server;

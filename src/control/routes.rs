@@ -181,13 +181,17 @@ async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T> {
         .mend("put large content and publish its CID")
         .from_source(source)
     })?;
-    serde_json::from_slice(&bytes.to_bytes()).map_err(|source| {
+    parse(&bytes.to_bytes())
+}
+
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| {
         Error::new(ErrorKind::Config, "control", format!("the request is malformed: {source}"))
             .from_source(source)
     })
 }
 
-fn cid(text: &str) -> Result<Cid> {
+pub(super) fn cid(text: &str) -> Result<Cid> {
     let cid: Cid = text
         .parse()
         .map_err(|source| Error::new(ErrorKind::Config, "cid", format!("{text:?} is no CID: {source}")))?;
@@ -195,7 +199,7 @@ fn cid(text: &str) -> Result<Cid> {
     Ok(cid)
 }
 
-fn seconds(value: Option<f64>) -> Result<Option<Duration>> {
+pub(super) fn seconds(value: Option<f64>) -> Result<Option<Duration>> {
     let parse = |value: f64| {
         Duration::try_from_secs_f64(value)
             .map_err(|_| Error::new(ErrorKind::Config, "fetch", format!("{value} is no number of seconds")))
