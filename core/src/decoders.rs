@@ -30,8 +30,9 @@ static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
 const SMALL_CAR: &[u8] = include_bytes!("../tests/vectors/small.car");
 /// A reader with room for the blocks of [`SMALL_CAR`]: larger ones would only be hashed for longer.
 const CAR_BLOCK_BYTES: usize = 4 << 10;
-/// What the reader of a CAR has for its header and for what it reads ahead.
-const CAR_BYTES: usize = 2 * (64 << 10);
+/// What the reader of a CAR has for its header and for what it reads ahead, and the 1 MiB that serde sets aside at most for
+/// a list of roots which says that it is long.
+const CAR_BYTES: usize = 2 * (64 << 10) + (1 << 20);
 
 /// All of them.
 pub fn all() -> Vec<Decoder> {

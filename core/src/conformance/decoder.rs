@@ -58,7 +58,8 @@ macro_rules! decoder_suite {
 
 /// What a decoder may take beyond [`Decoder::memory`], in bytes.
 pub const SLACK_BYTES: usize = 64 << 10;
-/// Most processor time that one input may take; more in a debug build, whose code is so much slower.
+/// Most processor time that one input may take, and as much again for each MiB of it, in proportion; more in a debug build,
+/// whose code is so much slower.
 pub const MOST_TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 10 });
 
 /// A decoder of bytes that strangers write, and what it may take for them.
@@ -108,7 +109,7 @@ impl Decoder {
     ///
     /// # Panics
     /// When a sample is refused, and with the input when one makes the decoder panic, or take more memory than
-    /// [`Self::memory`] and [`SLACK_BYTES`], or more time than [`MOST_TIME`].
+    /// [`Self::memory`] and [`SLACK_BYTES`], or more time than [`MOST_TIME`] allows.
     pub fn attack(&self, peak: impl Fn(&mut dyn FnMut()) -> usize) -> Tried {
         let mut tried = Tried::default();
         for (at, sample) in self.samples.iter().enumerate() {
@@ -146,8 +147,9 @@ impl Decoder {
             memory = peak(&mut || taken = catch_unwind(AssertUnwindSafe(|| (self.read)(input))));
             processor_time().saturating_sub(start)
         };
+        let most_time = most_time(input.len());
         let mut time = once();
-        if time > MOST_TIME {
+        if time > most_time {
             // What is slow is slow again; the machine's own work, which is counted too, is not.
             time = time.min(once()).min(once());
         }
@@ -163,7 +165,7 @@ impl Decoder {
         if memory > self.memory + SLACK_BYTES {
             return Err(format!("took {memory} bytes of memory; {} are declared", self.memory));
         }
-        if time > MOST_TIME {
+        if time > most_time {
             return Err(format!("took {time:?}"));
         }
         tried.inputs += 1;
@@ -179,6 +181,11 @@ impl fmt::Display for Tried {
         let Self { inputs, taken, memory, time } = self;
         write!(f, "{inputs} inputs, {taken} of them taken; at most {memory} bytes and {time:?}")
     }
+}
+
+fn most_time(input_bytes: usize) -> Duration {
+    let kibibytes = u32::try_from(input_bytes >> 10).unwrap_or(u32::MAX);
+    MOST_TIME + MOST_TIME.saturating_mul(kibibytes) / 1_024
 }
 
 /// What this thread has worked so far: others that share the processor do not count.
@@ -219,6 +226,13 @@ mod tests {
         let tried = attack(|bytes| bytes.len() <= 100 && bytes[..] != [1], SLACK_BYTES).expect("holds");
         assert_eq!(tried.inputs, tried.taken, "{tried}");
         assert!(tried.inputs >= 10_000, "{tried}");
+    }
+
+    #[test]
+    fn what_is_long_may_take_longer() {
+        assert_eq!(most_time(0), MOST_TIME);
+        assert_eq!(most_time(1 << 19), MOST_TIME * 3 / 2);
+        assert_eq!(most_time(2 << 20), 3 * MOST_TIME);
     }
 
     #[test]
