@@ -1,10 +1,14 @@
 //! Every promise of the contract, on this transport.
 
+mod raw;
+
 use std::sync::Arc;
 
-use carrick_core::conformance::transport::{Fixture, Setup};
-use carrick_core::{Host, PeerAddr, Result, Transport, async_trait};
+use carrick_core::conformance::transport::{Fixture, RawWire, Setup};
+use carrick_core::{Host, Keypair, NetworkId, PeerAddr, Result, Transport, async_trait};
 use carrick_transport_quic::{Quic as Transported, QuicConfig};
+
+use self::raw::Raw;
 
 /// Loopback. A bound socket that is never read stands for an address at which nobody answers.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ impl Fixture for Quic {
     fn nowhere(&self) -> PeerAddr {
         let port = self.0.local_addr().expect("bound").port();
         format!("/ip4/127.0.0.1/udp/{port}/quic-v1").parse().expect("an address")
+    }
+
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
+        Some(Box::new(Raw::open(to, network, key).await.expect("it is let in")))
     }
 }
 
