@@ -2,7 +2,8 @@
 //!
 //! `SIM_SEEDS=1000 cargo test --release -p carrick --test sim` tries so many seeds instead of a few; a run that fails
 //! prints the command that repeats it. `SIM_SEED=17` runs one seed alone, `SIM_NODES=50` makes the network larger,
-//! `SIM_TRACE=file` writes down what happened.
+//! `SIM_TRACE=file` writes down
+//! what happened in it.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -121,4 +122,12 @@ fn sim_refuses_what_is_no_seed() {
         assert!(told.contains(&format!("{name} is {value:?}; allowed is a whole number from ")), "{told}");
         assert!(!printed.contains("seed "), "{printed}");
     }
+}
+
+/// Many runs would write over each other.
+#[test]
+fn sim_traces_one_run() {
+    let other = this_test("SIM_TRACE", "trace.txt");
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && told.contains("name it by SIM_SEED"), "{told}");
 }

@@ -1,5 +1,6 @@
 //! What the environment asks for.
 
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::process::{Command, Output};
 
@@ -16,6 +17,16 @@ pub(crate) fn seeds() -> u64 {
 /// `SIM_NODES`: how many in each network.
 pub(crate) fn nodes() -> Option<u64> {
     number("SIM_NODES", 3..=255)
+}
+
+/// `SIM_TRACE`: the file in which one seed alone writes down what happened.
+///
+/// # Panics
+/// Where there are many seeds: a file holds one run.
+pub(crate) fn trace() -> Option<OsString> {
+    let path = std::env::var_os("SIM_TRACE")?;
+    assert!(seed_alone().is_some(), "SIM_TRACE holds what happened in one run: name it by SIM_SEED");
+    Some(path)
 }
 
 /// # Panics
@@ -35,7 +46,7 @@ fn number(name: &str, allowed: RangeInclusive<u64>) -> Option<u64> {
 pub(crate) fn this_test(name: &str, value: &str) -> Output {
     let mut other = Command::new(std::env::current_exe().expect("the test itself"));
     other.args(["--exact", "sim_nodes_agree_whatever_the_network_does", "--nocapture"]);
-    for inherited in ["SIM_SEED", "SIM_SEEDS", "SIM_NODES"] {
+    for inherited in ["SIM_SEED", "SIM_SEEDS", "SIM_NODES", "SIM_TRACE"] {
         other.env_remove(inherited);
     }
     other.env(name, value).output().expect("runs")

@@ -5,6 +5,8 @@ use std::fmt::{Debug, Write as _};
 use carrick::{RAW, cid_of};
 use tokio::time::Instant;
 
+use crate::setting;
+
 /// Lines with the virtual time at which they were written.
 pub(crate) struct Trace {
     began: Instant,
@@ -23,7 +25,7 @@ impl Trace {
 
     /// The hash of it all; what it is the hash of goes to the file that `SIM_TRACE` names.
     pub(crate) fn hash(&self) -> String {
-        if let Some(path) = std::env::var_os("SIM_TRACE") {
+        if let Some(path) = setting::trace() {
             std::fs::write(path, &self.text).expect("the trace is written");
         }
         cid_of(RAW, self.text.as_bytes()).to_string()
