@@ -25,18 +25,21 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     report.command("fetch dependencies", &cargo("fetch"))?;
     let deny = cargo("deny --offline --workspace check bans licenses sources");
     report.command("bans, licences, sources", &deny)?;
-    workspace.strangers().iter().try_for_each(|example| stranger(report, example))
+    workspace.strangers().iter().try_for_each(|example| stranger(report, example, ""))?;
+    // To link them needs a C++ compiler.
+    stranger(report, &workspace.fuzz_targets(), "--no-default-features")
 }
 
-/// The same for a crate outside the workspace, with the one set of features that it has.
-fn stranger(report: &mut Report, stranger: &Stranger) -> Result<()> {
+/// The same for a crate outside the workspace, with one set of features.
+fn stranger(report: &mut Report, stranger: &Stranger, features: &str) -> Result<()> {
     let (name, manifest) = (stranger.name(), stranger.manifest());
     let fmt = cargo("fmt --check --manifest-path").arg(&manifest);
-    report.command(&format!("format of example {name}"), &fmt)?;
-    let clippy = stranger.cargo("clippy --all-targets").arg("--").arg("-D").arg("warnings");
-    report.command(&format!("clippy on example {name}"), &clippy)?;
-    report.command(&format!("fetch dependencies of example {name}"), &stranger.cargo("fetch"))?;
+    report.command(&format!("format of {name}"), &fmt)?;
+    let clippy =
+        stranger.cargo(&format!("clippy --all-targets {features}")).arg("--").arg("-D").arg("warnings");
+    report.command(&format!("clippy on {name}"), &clippy)?;
+    report.command(&format!("fetch dependencies of {name}"), &stranger.cargo("fetch"))?;
     let deny = cargo("deny --offline --config deny.toml --manifest-path").arg(&manifest);
     let deny = deny.arg("check").arg("bans").arg("licenses").arg("sources");
-    report.command(&format!("bans, licences, sources of example {name}"), &deny)
+    report.command(&format!("bans, licences, sources of {name}"), &deny)
 }

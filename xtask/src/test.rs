@@ -33,6 +33,9 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         "build the programs",
         &cargo("build --release --workspace --exclude xtask --bins --examples"),
     )?;
+    // Their million inputs take too long in the dev profile.
+    let decoders = cargo("test --release --workspace --exclude xtask --all-features --test decoders");
+    report.command("hostile bytes", &decoders)?;
     for (name, example) in examples(&workspace) {
         report.command(&format!("example {name}"), &example.deadline(EXAMPLE_DEADLINE))?;
     }

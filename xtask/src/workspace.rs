@@ -56,9 +56,17 @@ impl Workspace {
             entries.map(|entry| Path::new("examples").join(entry.file_name())).collect();
         folders.retain(|folder| !is_member(folder) && self.root.join(folder).join("Cargo.toml").exists());
         folders.sort();
-        // Beside our own target folder: in it, two lock files would take turns at the same dependencies.
-        let target = self.target.join("examples");
-        folders.into_iter().map(|folder| Stranger { folder, target: target.clone() }).collect()
+        folders.into_iter().map(|folder| self.stranger(folder)).collect()
+    }
+
+    /// The crate of the targets for cargo-fuzz.
+    pub(crate) fn fuzz_targets(&self) -> Stranger {
+        self.stranger("fuzz".into())
+    }
+
+    /// Built beside our own target folder: in it, two lock files would take turns at the same dependencies.
+    fn stranger(&self, folder: PathBuf) -> Stranger {
+        Stranger { folder, target: self.target.join("examples") }
     }
 
     /// Where a release build leaves an executable.
