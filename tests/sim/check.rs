@@ -81,7 +81,9 @@ fn the_last_news_were_heard(world: &World) {
 }
 
 async fn what_was_put_is_there(world: &World) {
-    for member in &world.members {
+    for (member, put) in world.members.iter().zip(&world.put) {
+        let looked_for = member.put.len();
+        assert_eq!(looked_for, *put, "node {}: {looked_for} of {put} blocks were looked for", member.at);
         for block in &member.put {
             let stored = member.store().get(block.cid()).await.expect("reads");
             assert_eq!(stored.as_ref(), Some(block), "node {} lost what was put", member.at);
@@ -89,14 +91,15 @@ async fn what_was_put_is_there(world: &World) {
     }
 }
 
+/// A node fetches all that its neighbours have; at the least one is linked with it.
 async fn what_is_somewhere_can_be_fetched(world: &World) {
-    let Some(reader) = world.members[0].node() else { return };
-    for member in &world.members {
-        let near = world.members[0].node().is_some_and(|node| node.peer_id() == member.peer());
-        let linked = reader.peers().await.expect("peers");
-        let linked = linked.iter().any(|peer| peer.remote.peer() == Some(&member.peer()));
-        for block in member.put.iter().filter(|_| near || linked) {
-            assert_eq!(&reader.block(block.cid(), vec![member.peer()]).await.expect("it comes"), block);
+    let reader = world.members[0].node().expect("all are up");
+    let linked = reader.peers().await.expect("peers");
+    assert!(!linked.is_empty(), "nobody is linked with node 1");
+    for peer in linked.iter().filter_map(|linked| linked.remote.peer()) {
+        let member = world.members.iter().find(|member| member.peer() == *peer).expect("a member");
+        for block in &member.put {
+            assert_eq!(&reader.block(block.cid(), vec![*peer]).await.expect("it comes"), block);
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Flaw {
     Deaf,
     /// Subscribers have room for one message.
     Slow,
-    /// A transport lets a queue grow above its bound.
+    /// The gate takes more of one link than it should.
     Overfull,
     /// A partition is never healed.
     Parted,
@@ -23,12 +23,14 @@ pub(crate) enum Flaw {
     Lossy,
     /// Something was put, as it were, and is not there.
     Forgetful,
+    /// What was put is not looked for.
+    Unasked,
     /// A task outlives all nodes.
     Undying,
 }
 
 impl Flaw {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Credulous,
         Self::Twice,
         Self::Deaf,
@@ -37,6 +39,7 @@ impl Flaw {
         Self::Parted,
         Self::Lossy,
         Self::Forgetful,
+        Self::Unasked,
         Self::Undying,
     ];
 
@@ -47,10 +50,11 @@ impl Flaw {
             Self::Twice => "was handed out twice",
             Self::Deaf => "did not hand out all that it accepted",
             Self::Slow => "a subscriber missed",
-            Self::Overfull => "above its bound",
+            Self::Overfull => "the gate above its bound",
             Self::Parted => "lacks",
             Self::Lossy => "did not hear the news",
             Self::Forgetful => "lost what was put",
+            Self::Unasked => "were looked for",
             Self::Undying => "left over",
         }
     }
@@ -62,7 +66,11 @@ impl Flaw {
                 let side: Vec<_> = world.members.iter().take(3).map(|member| member.peer()).collect();
                 world.wire.partition(&[&side]);
             }
-            Self::Forgetful => world.members[0].put.push(Block::new(RAW, "never put")),
+            Self::Forgetful => {
+                world.members[0].put.push(Block::new(RAW, "never put"));
+                world.put[0] += 1;
+            }
+            Self::Unasked => drop(world.members[0].put.pop()),
             Self::Undying => drop(tokio::spawn(std::future::pending::<()>())),
             Self::Credulous | Self::Twice | Self::Deaf | Self::Slow | Self::Overfull | Self::Lossy => {}
         }

@@ -12,6 +12,7 @@
 
 mod check;
 mod flaw;
+mod judging;
 mod member;
 mod run;
 mod setting;
@@ -80,13 +81,13 @@ impl Drop for RepeatOnPanic<'_> {
 /// The same seed is the same run, in this process and in another one; another seed is another run.
 #[test]
 fn sim_of_one_seed_is_one_run() {
-    let plan = Plan::default();
-    let hash = simulate(&plan, 7);
-    assert_eq!(simulate(&plan, 7), hash);
-    assert_ne!(simulate(&plan, 8), hash);
+    let run = |seed| simulate(&Plan::default(), seed);
+    let hashes = [7, 8, 9].map(run);
+    assert_eq!([7, 8, 9].map(run), hashes);
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2]);
     let other = this_test("SIM_SEED", "7");
     let printed = String::from_utf8_lossy(&other.stdout);
-    assert!(printed.contains(&format!("seed 7: {hash}")), "{printed}");
+    assert!(printed.contains(&format!("seed 7: {}", hashes[0])), "{printed}");
 }
 
 /// What is checked is really checked: a run in which one thing goes wrong fails, and says which.
@@ -105,7 +106,7 @@ fn sim_fails_when_something_is_wrong() {
 #[test]
 fn sim_refuses_what_is_no_seed() {
     let refused = [
-        ("SIM_SEED", "x"),
+        ("SIM_SEED", "abc"),
         ("SIM_SEED", "-1"),
         ("SIM_SEED", "18446744073709551616"),
         ("SIM_SEED", ""),

@@ -1,19 +1,22 @@
 //! A node of the simulation: it may crash and come back, with what it stored or without.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::iter::from_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use carrick::{
-    Block, Clock, Context, Delivery, Keypair, Limits, MemoryStore, MemoryStoreConfig, Message, MessageId,
-    Need, NetworkId, Node, PeerAddr, PeerId, Result, Store, Subscription, Time, Topic, TopicRules, Validator,
-    Verdict, async_trait,
+    Block, Clock, Context, Delivery, Event, Events, Keypair, Limits, MemoryStore, MemoryStoreConfig, Message,
+    MessageId, Need, NetworkId, Node, PeerAddr, PeerId, Result, Store, Subscription, Time, Topic, TopicRules,
+    Validator, Verdict, async_trait,
 };
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::flaw::Flaw;
+use crate::judging::Judging;
 use crate::run::Plan;
 
 /// What everybody keeps.
@@ -47,13 +50,26 @@ impl Clock for SimClock {
     }
 }
 
+/// Messages in the gate of a node: so few that there are often as many.
+const GATE: usize = 6;
+/// Those of one link.
+const GATE_OF_LINK: usize = 2;
+/// Messages that a subscriber may lag behind.
+const UNREAD: usize = 1_024;
+/// How long a message is judged, so that others come meanwhile.
+const JUDGING: Duration = Duration::from_millis(20);
+
 /// The rules of the log: nothing that calls itself bad, and nothing before what it follows.
 #[derive(Debug)]
-struct LogRules;
+struct LogRules(Arc<Judging>);
 
 #[async_trait]
 impl Validator for LogRules {
     async fn message(&self, cx: &Context<'_>, message: &Message) -> Verdict {
+        let judged = self.0.begin(cx, message);
+        if judged.is_some() {
+            sleep(JUDGING).await;
+        }
         if message.payload().starts_with(b"bad") {
             return Verdict::Reject("it says so".into());
         }
@@ -100,6 +116,8 @@ pub(crate) struct Member {
 struct Life {
     node: Node,
     subscriptions: Vec<Subscription>,
+    events: Events,
+    judging: Arc<Judging>,
     /// What was handed out.
     heard: BTreeSet<MessageId>,
     said: u64,
@@ -151,30 +169,32 @@ impl Member {
             .clock(self.clock.clone())
             .store(self.store.clone())
             .topic(log(), TopicRules::kept())
-            .mount("memory", {
-                let (open, overfull) = (wire.transport_with(config), self.flaw == Some(Flaw::Overfull));
-                move |host| {
-                    if overfull {
-                        host.peak("queue", 2, 1);
-                    }
-                    open(host)
-                }
-            });
+            .limits(self.limits())
+            .mount("memory", wire.transport_with(config));
+        let judging = Arc::new(Judging::default());
         if self.honest && self.flaw != Some(Flaw::Credulous) {
-            builder = builder.validator(Arc::new(LogRules));
-        }
-        if self.flaw == Some(Flaw::Slow) {
-            let mut limits = Limits::default();
-            limits.subscriber_messages = 1;
-            builder = builder.limits(limits);
+            builder = builder.validator(Arc::new(LogRules(Arc::clone(&judging))));
         }
         let node = builder.open().await.expect("it opens");
+        let events = node.events();
         let mut subscriptions = Vec::new();
         let twice = (self.flaw == Some(Flaw::Twice)).then(news);
         for topic in [log(), news()].into_iter().chain(twice) {
             subscriptions.push(node.subscribe(&topic).await.expect("subscribes"));
         }
-        self.life = Some(Life { node, subscriptions, heard: BTreeSet::new(), said: 0 });
+        self.life = Some(Life { node, subscriptions, events, judging, heard: BTreeSet::new(), said: 0 });
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        (limits.gate_total, limits.gate_per_remote, limits.subscriber_messages) =
+            (GATE, GATE_OF_LINK, UNREAD);
+        match self.flaw {
+            Some(Flaw::Slow) => limits.subscriber_messages = 1,
+            Some(Flaw::Overfull) => limits.gate_per_remote = GATE,
+            _ => {}
+        }
+        limits
     }
 
     /// Publishes something; answers its id, or why not.
@@ -227,6 +247,7 @@ impl Member {
                 }
             }
         }
+        assert!(messages.len() <= UNREAD * read, "node {}: a subscriber's queue above its bound", self.at);
         for message in &messages {
             let text = String::from_utf8_lossy(message.payload());
             let bad = self.honest && text.starts_with("bad");
@@ -239,6 +260,20 @@ impl Member {
         messages
     }
 
+    /// What happened to it since it was asked last, but that it heard something.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        let events = self.life.as_mut().map(|life| &mut life.events);
+        events.into_iter().flat_map(|events| from_fn(|| events.next().now_or_never().flatten())).collect()
+    }
+
+    /// All that it counted in this life.
+    pub(crate) async fn counters(&self) -> impl Debug + use<> {
+        match self.node() {
+            Some(node) => Some(node.status().await.expect("it is up").counters),
+            None => None,
+        }
+    }
+
     /// Checks a life at its end: all that was accepted was handed out, and no queue was ever overfull.
     ///
     /// # Panics
@@ -247,6 +282,12 @@ impl Member {
         let Some(life) = &self.life else { return };
         let (accepted, heard) = (life.node.counter("accepted"), life.heard.len() as u64);
         assert_eq!(life.said + heard, accepted, "node {} did not hand out all that it accepted", self.at);
+        let most = life.judging.most();
+        assert!(
+            most.0 <= GATE && most.1 <= GATE_OF_LINK,
+            "node {}: the gate above its bound: {most:?} at once",
+            self.at
+        );
         for (scope, peaks) in life.node.peaks() {
             for (name, peak) in peaks {
                 assert!(

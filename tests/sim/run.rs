@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: BTreeSet<MessageId>,
     /// The messages that must not be accepted.
     pub(crate) bad: BTreeSet<MessageId>,
+    /// How many blocks each member should have that were put there.
+    pub(crate) put: Vec<usize>,
     /// The last news, and whose they are.
     pub(crate) told: Vec<(usize, MessageId)>,
     seed: u64,
@@ -70,6 +72,10 @@ pub(crate) async fn run(plan: &Plan, seed: u64) -> String {
     let mut world = World::begin(plan, seed).await;
     for _ in 0..plan.steps {
         world.step(plan).await;
+    }
+    world.restart_all().await;
+    for at in 0..world.members.len() {
+        world.put(at).await;
     }
     if let Some(flaw) = plan.flaw {
         flaw.spoil(&mut world);
@@ -95,7 +101,8 @@ impl World {
             members.push(member);
         }
         let (trace, acknowledged, bad) = (Trace::begin(), BTreeSet::new(), BTreeSet::new());
-        let mut world = Self { wire, members, trace, acknowledged, bad, told: vec![], seed, rng, said: 0 };
+        let (put, told) = (vec![0; members.len()], vec![]);
+        let mut world = Self { wire, members, trace, acknowledged, bad, put, told, seed, rng, said: 0 };
         world.wait(Duration::from_secs(5)).await;
         world
     }
@@ -104,12 +111,16 @@ impl World {
     async fn step(&mut self, plan: &Plan) {
         match self.rng.random_range(0..100) {
             0..55 => self.publish(plan).await,
-            55..65 => self.put().await,
+            55..65 => {
+                if let Some(at) = self.pick(|member| member.node().is_some()) {
+                    self.put(at).await;
+                }
+            }
             65..75 => self.fetch().await,
             75..82 => self.conditions(),
             82..87 => self.partition(),
             87..91 => self.wire.heal(),
-            91..94 => self.crash(plan),
+            91..94 => self.crash(plan).await,
             94..98 => self.restart().await,
             _ => self.turn_clock(),
         }
@@ -117,12 +128,15 @@ impl World {
         self.wait(pause).await;
     }
 
-    /// Lets time pass and writes down what is heard meanwhile.
+    /// Lets time pass and writes down what is heard meanwhile, and what happens to each.
     pub(crate) async fn wait(&mut self, time: Duration) {
         sleep(time).await;
         for member in &mut self.members {
             for message in member.hear() {
                 self.trace.note((member.at, message.id()));
+            }
+            for event in member.events() {
+                self.trace.note((member.at, event));
             }
         }
     }
@@ -160,17 +174,16 @@ impl World {
         Ok(id)
     }
 
-    async fn put(&mut self) {
-        let Some(at) = self.pick(|member| member.node().is_some()) else { return };
+    async fn put(&mut self, at: usize) {
         let size = self.rng.random_range(0..50_000);
         let mut content = vec![0; size];
         self.rng.fill(&mut content[..]);
         let block = Block::new(RAW, content);
         let member = &mut self.members[at];
-        if let Some(node) = member.node() {
-            node.put_blocks(std::slice::from_ref(&block)).await.expect("there is room");
-            member.put.push(block);
-        }
+        let node = member.node().expect("it is up");
+        node.put_blocks(std::slice::from_ref(&block)).await.expect("there is room");
+        member.put.push(block);
+        self.put[at] += 1;
     }
 
     /// Asks for something that was put somewhere. It may be out of reach; if it comes it is right.
@@ -208,18 +221,27 @@ impl World {
         self.wire.partition(&[&side]);
     }
 
-    fn crash(&mut self, plan: &Plan) {
+    async fn crash(&mut self, plan: &Plan) {
         let Some(at) = self.pick(|member| member.node().is_some()) else { return };
         // Who wrote must remember it: what it signed next would follow nothing else.
         let with_store = self.members[at].at <= plan.writers || self.rng.random_bool(0.5);
+        self.trace.note(("crash", at, with_store, self.members[at].counters().await));
         self.members[at].crash(with_store);
-        self.trace.note(("crash", at, with_store));
+        if !with_store {
+            self.put[at] = 0;
+        }
     }
 
     async fn restart(&mut self) {
         let Some(at) = self.pick(|member| member.node().is_none()) else { return };
         self.members[at].start(&self.wire, self.seed).await;
         self.trace.note(("restart", at));
+    }
+
+    async fn restart_all(&mut self) {
+        for member in self.members.iter_mut().filter(|member| member.node().is_none()) {
+            member.start(&self.wire, self.seed).await;
+        }
     }
 
     fn turn_clock(&mut self) {
@@ -234,12 +256,7 @@ impl World {
             self.wire.heal();
         }
         self.wire.set_conditions(Conditions::default());
-        for at in 0..self.members.len() {
-            self.members[at].clock.set_off(0);
-            if self.members[at].node().is_none() {
-                self.members[at].start(&self.wire, self.seed).await;
-            }
-        }
+        self.members.iter().for_each(|member| member.clock.set_off(0));
         self.wait(Duration::from_secs(120)).await;
         for round in 0..2 {
             for at in self.honest() {
@@ -265,6 +282,7 @@ impl World {
 
     async fn end(&mut self) {
         for member in &mut self.members {
+            self.trace.note((member.at, member.counters().await));
             member.close().await;
         }
         self.members.clear();
