@@ -175,7 +175,7 @@ impl Router {
         let _room = self.flights.room.acquire().await;
         let limit = self.core.limits.flights;
         let flying = limit.saturating_sub(self.flights.room.available_permits());
-        self.core.peaks.note(NODE, "flights", flying, limit);
+        self.core.peaks.note(NODE, [("flights", flying, limit)]);
         let search = Search::new(wanted, hints, self.core.limits.fetch_deadline);
         for again in [false, true] {
             if again && !self.dial_hints(&search.want.hints).await {

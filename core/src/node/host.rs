@@ -186,7 +186,7 @@ impl Slot {
     ///
     /// # Cancel safety
     /// Safe: the node goes on without the caller.
-    pub fn deliver(self, inbound: Inbound) -> impl Future<Output = Relay> + Send + 'static {
+    pub fn deliver(self, inbound: Inbound) -> impl Future<Output = Relay> + Send + Unpin + 'static {
         match self.host.tap() {
             Some((behind, tap)) => {
                 let slot = Self { host: behind.clone(), ticket: self.ticket };
@@ -408,7 +408,7 @@ impl Host {
 
     /// Notes how much is in a bounded queue of this instance now, for `status`: the most is remembered.
     pub fn peak(&self, what: &'static str, held: usize, limit: usize) {
-        self.core.peaks.note(&self.mount.name, what, held, limit);
+        self.core.peaks.note(&self.mount.name, [(what, held, limit)]);
     }
 
     /// Runs a task that the node tracks and cancels together with all others.

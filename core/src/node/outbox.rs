@@ -50,7 +50,7 @@ impl Core {
     pub(crate) fn keep_for_later(self: &Arc<Self>, outgoing: Outgoing) {
         let (topic, id) = (outgoing.topic.clone(), outgoing.id);
         let (pushed_out, held) = self.outbox.push(outgoing, self.limits.outbox);
-        self.peaks.note(NODE, "outbox", held, self.limits.outbox);
+        self.peaks.note(NODE, [("outbox", held, self.limits.outbox)]);
         if let Some(pushed_out) = pushed_out {
             self.expired(pushed_out.topic, pushed_out.id);
         }

@@ -23,16 +23,18 @@ pub struct Peak {
 pub(crate) struct Peaks(Mutex<BTreeMap<Arc<str>, BTreeMap<&'static str, Peak>>>);
 
 impl Peaks {
-    /// So much is held now.
-    pub(crate) fn note(&self, scope: &str, what: &'static str, held: usize, limit: usize) {
+    /// So much is held of each now, and so much may be.
+    pub(crate) fn note<const N: usize>(&self, scope: &str, held: [(&'static str, usize, usize); N]) {
         let mut scopes = lock(&self.0);
         if !scopes.contains_key(scope) {
             scopes.insert(scope.into(), BTreeMap::new());
         }
         if let Some(peaks) = scopes.get_mut(scope) {
-            let peak = peaks.entry(what).or_default();
-            peak.most = peak.most.max(held as u64);
-            peak.limit = limit as u64;
+            for (what, held, limit) in held {
+                let peak = peaks.entry(what).or_default();
+                peak.most = peak.most.max(held as u64);
+                peak.limit = limit as u64;
+            }
         }
     }
 

@@ -122,7 +122,7 @@ impl Core {
             Ok(Ok(share)) => {
                 let limit = self.limits.serving_bytes.div_ceil(SHARE);
                 let held = limit.saturating_sub(self.serving.memory.total.available_permits());
-                self.peaks.note(NODE, "serving_bytes", held * SHARE, limit * SHARE);
+                self.peaks.note(NODE, [("serving_bytes", held * SHARE, limit * SHARE)]);
                 Ok(share)
             }
             _ => Err(self.busy(asker, "serving memory is full")),

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::counters::NODE;
 use super::events::Gap;
 use super::feed::{Fed, Feed, Reader, feed};
-use crate::{Message, Topic};
+use crate::{Limits, Message, Topic};
 
 /// What a subscriber reads.
 #[derive(Clone, Debug)]
@@ -125,8 +125,14 @@ impl Subscriptions {
                     core.counters.add(NODE, "lagged", dropped);
                 }
                 let (messages, bytes) = reader.held();
-                core.peaks.note(NODE, "subscriber_messages", messages, core.limits.subscriber_messages);
-                core.peaks.note(NODE, "subscriber_bytes", bytes, core.limits.subscriber_bytes);
+                let Limits { subscriber_messages, subscriber_bytes, .. } = core.limits;
+                core.peaks.note(
+                    NODE,
+                    [
+                        ("subscriber_messages", messages, subscriber_messages),
+                        ("subscriber_bytes", bytes, subscriber_bytes),
+                    ],
+                );
             }
         }
     }

@@ -50,14 +50,14 @@ async fn read(network: &MemoryNetwork, link: &Reading) {
         if !is_wanted(network, link, &message) {
             continue;
         }
-        let mut verdict = Box::pin(slot.deliver(Inbound {
+        let mut verdict = slot.deliver(Inbound {
             from: from.clone(),
             topic: message.topic.clone(),
             bytes: message.bytes.clone(),
             wire_id: Some(message.wire_id()),
-        }));
+        });
         // Most messages came another way before, and the verdict is there at once: that needs no task.
-        if let Some(verdict) = verdict.as_mut().now_or_never() {
+        if let Some(verdict) = (&mut verdict).now_or_never() {
             relay(network, link.at, &link.from, &message, verdict);
             continue;
         }

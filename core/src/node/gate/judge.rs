@@ -20,7 +20,8 @@ use crate::node::counters::NODE;
 use crate::node::events::{Event, Gap};
 use crate::node::host::Mount;
 use crate::{
-    Cause, Context, Keep, Message, MessageId, Need, Path, Remote, Result, TopicRules, Validator, Verdict,
+    Cause, Context, Keep, Limits, Message, MessageId, Need, Path, Remote, Result, TopicRules, Validator,
+    Verdict,
 };
 
 /// A message being judged.
@@ -284,8 +285,8 @@ impl Core {
 
     fn note_room(&self) {
         let (count, bytes) = self.gate.room.held();
-        self.peaks.note(NODE, "waiting", count, self.limits.waiting);
-        self.peaks.note(NODE, "waiting_bytes", bytes, self.limits.waiting_bytes);
+        let Limits { waiting, waiting_bytes, .. } = self.limits;
+        self.peaks.note(NODE, [("waiting", count, waiting), ("waiting_bytes", bytes, waiting_bytes)]);
     }
 
     /// Whoever waits for its turn gives its slot up: what holds up one author must not hold up the others of its link. Where

@@ -12,10 +12,12 @@ mod seen;
 mod turns;
 mod waiting;
 
-use std::future::Future;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Either};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::authors::AuthorKeys;
@@ -73,6 +75,9 @@ pub(super) struct Arrival {
     reach: Reach,
 }
 
+/// What a transport waits for. Most messages came another way before, and that is known at once.
+pub(in crate::node) type RelayAnswer = Either<Ready<Relay>, BoxFuture<'static, Relay>>;
+
 /// What becomes of an arrival at once.
 enum Entered {
     Known(Relay),
@@ -120,12 +125,7 @@ impl Gate {
 impl Core {
     /// Takes a message from a transport. The cheap stages run before this returns, so that calls in the order of arrival
     /// keep it; the future only waits for the answer.
-    pub(crate) fn deliver(
-        self: Arc<Self>,
-        mount: Mount,
-        ticket: Ticket,
-        inbound: Inbound,
-    ) -> impl Future<Output = Relay> + Send + 'static {
+    pub(crate) fn deliver(self: Arc<Self>, mount: Mount, ticket: Ticket, inbound: Inbound) -> RelayAnswer {
         self.note_gate(&ticket);
         let entered = self.enter(Arrival {
             topic: inbound.topic,
@@ -137,15 +137,12 @@ impl Core {
             ticket: Some(ticket),
             reach: Reach::full(&self.limits),
         });
-        // Made here, so that a future which is dropped before it was ever polled is missed too.
-        let entered = match entered {
-            Entered::Known(relay) => Err(relay),
-            Entered::Judged(id, answer) => Ok(Waiter { core: self, id, mount, answer, done: false }),
-        };
-        async move {
-            match entered {
-                Ok(waiter) => waiter.relay(&inbound.from).await,
-                Err(relay) => relay,
+        match entered {
+            Entered::Known(relay) => Either::Left(ready(relay)),
+            Entered::Judged(id, answer) => {
+                // Made here, so that a future which is dropped before it was ever polled is missed too.
+                let waiter = Waiter { core: self, id, mount, answer, done: false };
+                Either::Right(async move { waiter.relay(&inbound.from).await }.boxed())
             }
         }
     }
@@ -200,8 +197,8 @@ impl Core {
         let taken = |room: &Semaphore, of: usize| of.saturating_sub(room.available_permits());
         let Limits { gate_total, gate_per_remote, .. } = self.limits;
         let of_remote = taken(ticket.remote.semaphore(), gate_per_remote);
-        self.peaks.note(NODE, "gate", taken(&self.gate.total, gate_total), gate_total);
-        self.peaks.note(NODE, "gate_of_remote", of_remote, gate_per_remote);
+        let total = taken(&self.gate.total, gate_total);
+        self.peaks.note(NODE, [("gate", total, gate_total), ("gate_of_remote", of_remote, gate_per_remote)]);
     }
 
     /// The cheap stages.

@@ -54,6 +54,8 @@ struct Window {
     id: u64,
     /// It is among those to save already.
     dirty: bool,
+    /// Its name in the store, once it was saved: to write a peer id takes longer than all else that saving takes.
+    name: Option<Box<str>>,
 }
 
 /// What the numbers say of a message.
@@ -69,7 +71,7 @@ pub(crate) enum Number {
 
 impl Window {
     fn new(highest: u64, last: Cid) -> Self {
-        Self { highest, used: [0; WORDS], last, impatient_until: None, id: 0, dirty: false }
+        Self { highest, used: [0; WORDS], last, impatient_until: None, id: 0, dirty: false, name: None }
     }
 
     fn used(&self, number: u64) -> bool {
@@ -101,8 +103,9 @@ impl Window {
     }
 
     fn encode(&self) -> Bytes {
-        let mut out = self.highest.to_be_bytes().to_vec();
-        out.extend(self.used.iter().flat_map(|word| word.to_be_bytes()));
+        let mut out = Vec::with_capacity(8 + WORDS * 8 + self.last.encoded_len());
+        out.extend_from_slice(&self.highest.to_be_bytes());
+        self.used.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
         out.extend(self.last.to_bytes());
         out.into()
     }
@@ -233,12 +236,13 @@ impl Numbers {
     pub(crate) fn take_dirty(&self) -> Vec<(String, Option<Bytes>)> {
         let mut guard = self.lock();
         let State { windows, dirty, .. } = &mut *guard;
-        let save = |key| {
-            let window = windows.peek_mut(&key).map(|window| {
+        let save = |key| match windows.peek_mut(&key) {
+            Some(window) => {
                 window.dirty = false;
-                window.encode()
-            });
-            (name(&key), window)
+                let name = window.name.get_or_insert_with(|| name(&key).into());
+                (name.to_string(), Some(window.encode()))
+            }
+            None => (name(&key), None),
         };
         std::mem::take(dirty).into_iter().map(save).collect()
     }
