@@ -30,7 +30,7 @@ pub use limits::Limits;
 pub use node::{
     Blocks, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node,
     NodeBuilder, NodeSource, Notice, Peak, Peer, Progress, Published, Received, Relay, Served, ServedStream,
-    Slot, Status, Subscription, Tap, TransportInfo,
+    SignatureMemo, Slot, Status, Subscription, Tap, TransportInfo,
 };
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};

@@ -21,6 +21,8 @@ mod trace;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use carrick::SignatureMemo;
+
 use self::flaw::Flaw;
 use self::run::{Plan, run};
 use self::setting::{seed_alone, seeds, this_test};
@@ -88,6 +90,14 @@ fn sim_of_one_seed_is_one_run() {
     let other = this_test("SIM_SEED", "7");
     let printed = String::from_utf8_lossy(&other.stdout);
     assert!(printed.contains(&format!("seed 7: {}", hashes[0])), "{printed}");
+}
+
+/// Who checked a signature shows nowhere.
+#[test]
+fn sim_is_the_same_run_where_each_signature_is_checked_once() {
+    let memo = SignatureMemo::new(NonZero::new(1_000).expect("not zero"));
+    let shared = Plan { memo: Some(memo), ..Plan::small(None) };
+    assert_eq!(simulate(&shared, 3), simulate(&Plan::small(None), 3));
 }
 
 /// What is checked is really checked: a run in which one thing goes wrong fails, and says which.

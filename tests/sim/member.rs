@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use carrick::{
     Block, Clock, Context, Delivery, Event, Events, Keypair, Limits, MemoryStore, MemoryStoreConfig, Message,
-    MessageId, Need, NetworkId, Node, PeerAddr, PeerId, Result, Store, Subscription, Time, Topic, TopicRules,
-    Validator, Verdict, async_trait,
+    MessageId, Need, NetworkId, Node, PeerAddr, PeerId, Result, SignatureMemo, Store, Subscription, Time,
+    Topic, TopicRules, Validator, Verdict, async_trait,
 };
 use carrick_transport_memory::{MemoryConfig, MemoryNetwork};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -103,6 +103,7 @@ pub(crate) struct Member {
     /// Whether it follows the rules; one that does not publishes what others reject.
     pub(crate) honest: bool,
     flaw: Option<Flaw>,
+    memo: Option<SignatureMemo>,
     bootstrap: Vec<PeerAddr>,
     pub(crate) clock: SimClock,
     store: Arc<MemoryStore>,
@@ -133,6 +134,7 @@ impl Member {
             key: Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key"),
             honest: at != plan.nodes,
             flaw: plan.flaw,
+            memo: plan.memo.clone(),
             bootstrap: bootstrap
                 .iter()
                 .map(|to| format!("/memory/{to}").parse().expect("an address"))
@@ -171,6 +173,9 @@ impl Member {
             .topic(log(), TopicRules::kept())
             .limits(self.limits())
             .mount("memory", wire.transport_with(config));
+        if let Some(memo) = &self.memo {
+            builder = builder.signature_memo(memo);
+        }
         let judging = Arc::new(Judging::default());
         if self.honest && self.flaw != Some(Flaw::Credulous) {
             builder = builder.validator(Arc::new(LogRules(Arc::clone(&judging))));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use carrick::{Block, MessageId, PeerId, RAW, Result, Topic};
+use carrick::{Block, MessageId, PeerId, RAW, Result, SignatureMemo, Topic};
 use carrick_transport_memory::{Conditions, MemoryNetwork};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -25,11 +25,13 @@ pub(crate) struct Plan {
     pub(crate) steps: u32,
     /// What is wrong with it.
     pub(crate) flaw: Option<Flaw>,
+    /// Whether the nodes share which signatures held.
+    pub(crate) memo: Option<SignatureMemo>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 20, writers: 14, steps: 120, flaw: None }
+        Self { nodes: 20, writers: 14, steps: 120, flaw: None, memo: None }
     }
 }
 
@@ -42,7 +44,7 @@ impl Plan {
 
     /// A short run of a few nodes.
     pub(crate) fn small(flaw: Option<Flaw>) -> Self {
-        Self { nodes: 8, writers: 5, steps: 60, flaw }
+        Self { nodes: 8, writers: 5, steps: 60, flaw, memo: None }
     }
 }
 

@@ -12,6 +12,7 @@ use libp2p_identity::Keypair;
 
 use super::core::{Core, Parts};
 use super::fetch::Flights;
+use super::gate::SignatureMemo;
 use super::host::{Host, Mount};
 use super::identity::load_or_create;
 use super::lock::DataDirLock;
@@ -43,6 +44,7 @@ pub struct NodeBuilder {
     limits: Limits,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
+    memo: Option<SignatureMemo>,
     store: Option<OpenAt<dyn Store>>,
     validators: Vec<(String, OpenAt<dyn Validator>)>,
     services: Vec<(String, OpenAt<dyn Service>)>,
@@ -63,6 +65,7 @@ impl Default for NodeBuilder {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             seed: None,
+            memo: None,
             store: None,
             validators: vec![],
             services: vec![],
@@ -110,6 +113,12 @@ impl NodeBuilder {
     /// Seeds everything random but keys, so that a run repeats. Default: the operating system's randomness.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Shares with other nodes of this process which signatures held. Default: the node checks each itself.
+    pub fn signature_memo(mut self, memo: &SignatureMemo) -> Self {
+        self.memo = Some(memo.clone());
         self
     }
 
@@ -273,6 +282,7 @@ impl NodeBuilder {
                 membership: self.membership,
                 rules: self.rules,
                 seed: self.seed,
+                memo: self.memo,
             });
             core.restore().await?;
             let routes = Routes { broadcast: self.broadcast, fetch: self.fetch, require: self.require };

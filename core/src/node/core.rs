@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::book::Book;
 use super::counters::{Counters, NODE};
 use super::events::{Event, Gap, Hub};
-use super::gate::Gate;
+use super::gate::{Gate, SignatureMemo};
 use super::host::{Misdeed, Mount, Notice};
 use super::outbox::Outbox;
 use super::peaks::Peaks;
@@ -68,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) membership: Arc<dyn Membership>,
     pub(crate) rules: BTreeMap<Topic, TopicRules>,
     pub(crate) seed: Option<u64>,
+    pub(crate) memo: Option<SignatureMemo>,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +90,7 @@ impl Core {
             store: parts.store,
             validators: parts.validators,
             membership: RwLock::new(parts.membership),
-            gate: Gate::new(&limits),
+            gate: Gate::new(&limits, parts.memo),
             topics: Topics { rules: Mutex::new(parts.rules), joined: Mutex::default() },
             subscriptions: Subscriptions::default(),
             events: Hub::default(),

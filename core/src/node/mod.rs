@@ -46,6 +46,7 @@ pub use self::content::{Content, NodeSource};
 use self::core::{Core, lock};
 pub use self::download::{Blocks, Get, GetOptions, Got, Progress, Received};
 pub use self::events::{Event, Events, Gap};
+pub use self::gate::SignatureMemo;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::gate::{NUMBERS_PREFIX, Numbers};
 pub use self::host::{Host, Inbound, Misdeed, Notice, Relay, Served, ServedStream, Slot};

@@ -1,7 +1,11 @@
 //! Bad input: refused, counted, its sender blamed, and the next good message goes through.
 
+use std::num::NonZero;
+
 use carrick_core::limits::MAX_NUMBER;
-use carrick_core::{Bytes, Cid, DAG_CBOR, Node, RAW, Relay, Remote, Subscription, Topic, cid_of};
+use carrick_core::{
+    Bytes, Cid, DAG_CBOR, Node, NodeBuilder, RAW, Relay, Remote, SignatureMemo, Subscription, Topic, cid_of,
+};
 use ipld_core::ipld::Ipld;
 
 use crate::support::{
@@ -18,8 +22,12 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::of(|builder| builder).await
+    }
+
+    async fn of(change: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Self {
         let wire = Wire::new();
-        let (node, subscription) = open(on(&wire)).await;
+        let (node, subscription) = open(change(on(&wire))).await;
         Self { wire, node, subscription, strangers: 0 }
     }
 
@@ -192,6 +200,21 @@ async fn a_signature_that_is_not_the_authors_is_rejected() {
     ] {
         site.refuses(what, bytes).await;
     }
+    site.goes_on().await;
+}
+
+/// What one node found out holds for the same bytes at another, and for no others.
+#[tokio::test(start_paused = true)]
+async fn a_signature_that_held_elsewhere_makes_no_other_hold() {
+    let memo = SignatureMemo::new(NonZero::<usize>::MIN);
+    let elsewhere = Wire::new();
+    let (_node, _subscription) = open(on(&elsewhere).signature_memo(&memo)).await;
+    assert_eq!(elsewhere.deliver(&remote(1), good().encode()).await, Relay::Accept);
+    let mut site = Site::of(|builder| builder.signature_memo(&memo)).await;
+    let other = Envelope { key: crate::support::key(2), ..good() };
+    site.refuses("another key's", other.encode()).await;
+    site.refuses("of the message before", good().with(|e| e.seqno += 1).encode_signed(good().signature()))
+        .await;
     site.goes_on().await;
 }
 

@@ -1,13 +1,15 @@
 //! How fast a simulated network runs: a hundred nodes in virtual time, on one thread.
 //!
-//! Each node judges each message itself, as it would alone on its machine: nothing is shared. So the signatures, checked a
-//! hundred times each, are most of the work; how far they alone would let it go is printed beside it. What counts is the CPU
-//! time of the one thread, which never waits: virtual time skips what others would wait for.
+//! Once each node judges each message itself, as it would alone on its machine: nothing is shared. So the signatures,
+//! checked a hundred times each, are much of the work; how far they alone would let it go is printed beside it. And once the
+//! nodes share a [`SignatureMemo`]. What counts is the CPU time of the one thread, which never waits: virtual time skips
+//! what others would wait for.
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use carrick_core::{Delivery, NetworkId, Node, Subscription, Topic};
+use carrick_core::{Delivery, NetworkId, Node, SignatureMemo, Subscription, Topic};
 use carrick_transport_memory::{Conditions, MemoryConfig, MemoryNetwork};
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p_identity::Keypair;
@@ -28,26 +30,31 @@ const PAYLOAD: usize = 256;
 const BOOTSTRAP: usize = 3;
 /// Simulated seconds of one run.
 const SECONDS: u32 = 10;
+/// More messages than are on their way at once.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
 
 /// All runs, after one that does not count.
 pub(crate) fn run(runs: u32) -> Result<Vec<Row>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
-        let mut network = Network::open().await?;
-        let (mut speeds, mut signatures) = (Vec::new(), Vec::new());
+        let mut each_itself = Network::open(None).await?;
+        let mut with_memo = Network::open(Some(SignatureMemo::new(REMEMBERED))).await?;
+        let mut speeds = [const { Vec::new() }; 3];
         for run in 0..=runs {
-            let speed = f64::from(SECONDS) / network.run().await?;
-            let alone = f64::from(SECONDS) / check_signatures()?;
+            let spent = [each_itself.run().await?, with_memo.run().await?, check_signatures()?];
             if run > 0 {
-                speeds.push(speed);
-                signatures.push(alone);
+                speeds.iter_mut().zip(spent).for_each(|(all, one)| all.push(f64::from(SECONDS) / one));
             }
         }
-        network.close().await?;
-        let detail =
-            format!("the signatures alone would let it go at {:.1}", crate::stats::median(signatures));
-        let what = "sim, simulated seconds a second of CPU";
-        Ok(vec![Row::new(what, "×", &speeds, Good::AtLeast, 10.0, 50.0).detail(detail)])
+        each_itself.close().await?;
+        with_memo.close().await?;
+        let [each_itself, with_memo, alone] = speeds;
+        let alone = format!("the signatures alone would let it go at {:.1}", crate::stats::median(alone));
+        let row = |what, speeds: &[f64]| Row::new(what, "×", speeds, Good::AtLeast, 10.0, 50.0);
+        Ok(vec![
+            row("sim, simulated seconds a second of CPU", &each_itself).detail(alone),
+            row("sim, each signature checked once for all", &with_memo),
+        ])
     })
 }
 
@@ -61,7 +68,7 @@ struct Network {
 }
 
 impl Network {
-    async fn open() -> Result<Self> {
+    async fn open(memo: Option<SignatureMemo>) -> Result<Self> {
         let wire = MemoryNetwork::new(0);
         let mut conditions = Conditions::default();
         conditions.delay = Duration::from_millis(20);
@@ -76,7 +83,10 @@ impl Network {
             for to in before.choose_multiple(&mut rng, BOOTSTRAP) {
                 config.bootstrap.push(format!("/memory/{to}").parse()?);
             }
-            let builder = Node::builder().network(NetworkId::new("bench")?).seed(at);
+            let mut builder = Node::builder().network(NetworkId::new("bench")?).seed(at);
+            if let Some(memo) = &memo {
+                builder = builder.signature_memo(memo);
+            }
             let node = builder.mount("memory", wire.transport_with(config)).open().await?;
             reading.push(node.subscribe(&topic).await?);
             nodes.push(node);

@@ -143,11 +143,8 @@ impl Core {
         {
             return Some(Verdict::Ignore("its number was used before".into()));
         }
-        if job.path != Path::Own {
-            let signed = self.gate.keys.of(author).is_some_and(|key| message.signature_holds(&key));
-            if !signed {
-                return Some(Verdict::Reject("its signature does not hold".into()));
-            }
+        if job.path != Path::Own && !self.gate.authors.signed(author, message) {
+            return Some(Verdict::Reject("its signature does not hold".into()));
         }
         if job.path == Path::CatchUp {
             return None;

@@ -20,7 +20,8 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::authors::AuthorKeys;
+use self::authors::Authors;
+pub use self::authors::SignatureMemo;
 use self::judge::Job;
 pub(in crate::node) use self::judge::guarded;
 pub(crate) use self::numbers::{Numbers, PREFIX as NUMBERS_PREFIX};
@@ -43,7 +44,7 @@ pub(crate) struct Gate {
     seen: Seen,
     turns: Arc<Turns>,
     room: Arc<WaitingRoom>,
-    keys: AuthorKeys,
+    authors: Authors,
     pub(crate) numbers: Numbers,
 }
 
@@ -85,14 +86,14 @@ enum Entered {
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, memo: Option<SignatureMemo>) -> Self {
         Self {
             total: Arc::new(Semaphore::new(limits.gate_total)),
             remotes: PerRemote::new(limits.gate_per_remote),
             seen: Seen::new(limits.seen, limits.seen_ttl),
             turns: Arc::default(),
             room: Arc::default(),
-            keys: AuthorKeys::new(),
+            authors: Authors::new(memo),
             numbers: Numbers::new(limits.authors),
         }
     }
