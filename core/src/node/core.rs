@@ -16,6 +16,7 @@ use super::events::{Event, Gap, Hub};
 use super::gate::{Gate, SignatureMemo};
 use super::host::{Misdeed, Mount, Notice};
 use super::outbox::Outbox;
+use super::patience::Patience;
 use super::peaks::Peaks;
 use super::reputation::Reputation;
 use super::router::Router;
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub(crate) outbox: Outbox,
     pub(crate) book: Book,
     pub(crate) reputation: Reputation,
+    pub(crate) patience: Patience,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
     pub(crate) links: Links,
@@ -97,6 +99,7 @@ impl Core {
             outbox: Outbox::default(),
             book: Book::new(limits.known_peers),
             reputation: Reputation::default(),
+            patience: Patience::default(),
             counters: Counters::default(),
             peaks: Peaks::default(),
             links: Links::default(),
@@ -179,10 +182,26 @@ impl Core {
     }
 
     pub(crate) fn report(&self, mount: &Mount, who: &Remote, misdeed: Misdeed) {
+        if misdeed == Misdeed::Needless {
+            self.needless(mount, who, self.patience.bears(who));
+            return;
+        }
         self.counters.count(&mount.name, misdeed.counter());
         tracing::debug!(%who, ?misdeed, transport = %mount.name, "misdeed");
-        if self.reputation.blame(who, misdeed) {
+        let bans = match misdeed {
+            Misdeed::Stalled => self.reputation.stalled(who, self.limits.fetch_idle),
+            _ => self.reputation.blame(who, misdeed),
+        };
+        if bans {
             self.banned(who);
+        }
+    }
+
+    /// Counts what nobody needs. What is more than can be borne is blamed.
+    pub(crate) fn needless(&self, mount: &Mount, who: &Remote, borne: bool) {
+        self.counters.count(&mount.name, "needless");
+        if !borne {
+            self.report(mount, who, Misdeed::Spam);
         }
     }
 
@@ -200,6 +219,7 @@ impl Core {
         match notice {
             Notice::Up(remote, _) => {
                 self.links.up(mount, &remote);
+                self.patience.meet(&remote);
                 self.events.tell(&Event::Up { transport: transport(), remote });
             }
             Notice::Down(remote) => {
@@ -333,6 +353,10 @@ impl Links {
     /// Everybody who is connected, over whatever transport.
     pub(crate) fn remotes(&self) -> BTreeSet<Remote> {
         lock(&self.0).keys().map(|(_, remote)| remote.clone()).collect()
+    }
+
+    pub(crate) fn connected_on(&self, mount: &Mount, remote: &Remote) -> bool {
+        lock(&self.0).contains_key(&(mount.index, remote.clone()))
     }
 
     pub(crate) fn connected(&self, remote: &Remote) -> bool {

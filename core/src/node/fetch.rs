@@ -224,7 +224,7 @@ impl Router {
                     return None;
                 }
                 Ok(Err(error)) => {
-                    search.failed(error);
+                    search.failed(error.on(mounted.mount.name.to_string()));
                     return None;
                 }
                 Err(_) => {

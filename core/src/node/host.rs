@@ -105,9 +105,13 @@ pub enum Misdeed {
     WrongBytes,
     /// More than anybody needs.
     Spam,
+    /// Harmless once, such as joining a topic and leaving it again. A remote has 1,024 of it free, later 32 more each second
+    /// and one more for each message that is accepted; beyond that it counts as [`Spam`](Self::Spam).
+    Needless,
     /// It said it would and did not.
     BrokenPromise,
-    /// It stopped in the middle.
+    /// It stopped in the middle, or kept a request waiting for [`fetch_idle`](Limits::fetch_idle). Blamed once in that time,
+    /// however many requests wait. Not for what our own part of the wire may have held up.
     Stalled,
 }
 
@@ -117,6 +121,7 @@ impl Misdeed {
             Self::Malformed => "misdeed_malformed",
             Self::WrongBytes => "misdeed_wrong_bytes",
             Self::Spam => "misdeed_spam",
+            Self::Needless => "needless",
             Self::BrokenPromise => "misdeed_broken_promise",
             Self::Stalled => "misdeed_stalled",
         }
@@ -267,7 +272,7 @@ impl Host {
 
     /// The node's limits.
     pub fn limits(&self) -> &Limits {
-        &self.core.limits
+        self.tap().map_or(&self.core.limits, |(host, tap)| tap.limits(host))
     }
 
     /// The name of the transport instance that holds this handle.

@@ -19,6 +19,7 @@ mod host;
 pub mod identity;
 mod lock;
 mod outbox;
+mod patience;
 mod peaks;
 mod per_remote;
 mod publish;

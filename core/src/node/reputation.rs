@@ -39,6 +39,7 @@ struct Score {
     value: f64,
     at: Instant,
     banned_until: Option<Instant>,
+    stalled_at: Option<Instant>,
 }
 
 impl Score {
@@ -83,9 +84,9 @@ impl Misdeed {
     fn weight(self) -> f64 {
         match self {
             Self::Malformed | Self::WrongBytes => 20.0,
-            Self::Spam => 5.0,
-            Self::BrokenPromise => 2.0,
-            Self::Stalled => 1.0,
+            Self::Spam | Self::Needless => 5.0,
+            // Twenty are too many, even over minutes: the score heals meanwhile.
+            Self::BrokenPromise | Self::Stalled => 7.0,
         }
     }
 }
@@ -108,12 +109,29 @@ impl Reputation {
         self.lower(remote, REFUSED)
     }
 
+    /// Blames a remote for having kept requests waiting, once in `idle`: however many wait, it is one fault.
+    pub(crate) fn stalled(&self, remote: &Remote, idle: Duration) -> bool {
+        let last = self.lock().of.get(remote).and_then(|score| score.stalled_at);
+        if last.is_some_and(|last| last.elapsed() < idle) {
+            return false;
+        }
+        self.change(remote, |score| {
+            score.value -= Misdeed::Stalled.weight();
+            score.stalled_at = Some(score.at);
+        })
+    }
+
     fn lower(&self, remote: &Remote, by: f64) -> bool {
+        self.change(remote, |score| score.value -= by)
+    }
+
+    fn change(&self, remote: &Remote, change: impl FnOnce(&mut Score)) -> bool {
         let mut scores = self.lock();
         let now = Instant::now();
-        let fresh = Score { value: 0.0, at: now, banned_until: None };
+        let fresh = Score { value: 0.0, at: now, banned_until: None, stalled_at: None };
         let before = scores.of.get(remote).copied().unwrap_or(fresh);
-        let mut score = Score { value: before.now() - by, at: now, ..before };
+        let mut score = Score { value: before.now(), at: now, ..before };
+        change(&mut score);
         let bans = score.value <= OUT && !before.banned();
         if bans {
             score.banned_until = Some(now + BAN);
@@ -125,7 +143,7 @@ impl Reputation {
     /// Bans a remote outright.
     pub(crate) fn ban(&self, remote: &Remote) {
         let now = Instant::now();
-        let score = Score { value: OUT, at: now, banned_until: Some(now + BAN) };
+        let score = Score { value: OUT, at: now, banned_until: Some(now + BAN), stalled_at: None };
         self.lock().set(remote, score);
     }
 
@@ -170,6 +188,22 @@ mod tests {
         assert!(reputation.banned(&remote()) && !reputation.relays(&remote()));
         tokio::time::advance(BAN + Duration::from_secs(1)).await;
         assert!(!reputation.banned(&remote()) && reputation.relays(&remote()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_requests_wait_a_stall_is_one_fault_and_twenty_are_too_many() {
+        let (reputation, idle) = (Reputation::default(), Duration::from_secs(10));
+        let stall = || (0..50).any(|_| reputation.stalled(&remote(), idle));
+        assert!(!stall() && reputation.score(&remote()) > -10.0);
+        let mut stalls = 1;
+        loop {
+            stalls += 1;
+            tokio::time::advance(idle).await;
+            if stall() {
+                break;
+            }
+        }
+        assert!(stalls <= 20, "{stalls}");
     }
 
     #[tokio::test(start_paused = true)]

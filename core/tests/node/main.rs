@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blame;
 mod defer;
 mod download;
 mod envelope;

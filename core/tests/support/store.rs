@@ -17,7 +17,7 @@ struct State {
     store: MemoryStore,
     closed: AtomicUsize,
     damaged: Mutex<Option<Cid>>,
-    /// Metadata is not written.
+    /// Neither blocks nor metadata are written.
     full: AtomicBool,
 }
 
@@ -32,9 +32,16 @@ impl Shared {
         *self.0.damaged.lock().expect("lock") = Some(cid);
     }
 
-    /// Refuses metadata, or takes it again.
+    /// Refuses blocks and metadata, or takes them again.
     pub(crate) fn fill(&self, full: bool) {
         self.0.full.store(full, Ordering::Relaxed);
+    }
+
+    fn check_room(&self, operation: &'static str) -> Result<()> {
+        match self.0.full.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Full, operation, "the disk is full")),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn arc(&self) -> Arc<dyn Store> {
@@ -56,6 +63,7 @@ impl Store for Shared {
     }
 
     async fn put(&self, blocks: &[Block]) -> Result<()> {
+        self.check_room("put")?;
         self.0.store.put(blocks).await
     }
 
@@ -89,9 +97,7 @@ impl Store for Shared {
     }
 
     async fn set_meta(&self, entries: &[(String, Option<Bytes>)]) -> Result<()> {
-        if self.0.full.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Full, "set_meta", "the disk is full"));
-        }
+        self.check_room("set_meta")?;
         self.0.store.set_meta(entries).await
     }
 

@@ -4,11 +4,12 @@
 //! provider's serving memory given back. When the link ends, so does the request.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use carrick_core::{
-    Bytes, Cid, Claim, Claims, Error, ErrorKind, Fetched, Host, PeerAddr, PeerId, Remote, Result, Want,
-    WantDag,
+    Bytes, Cid, Claim, Claims, Error, ErrorKind, Fetched, Host, Misdeed, PeerAddr, PeerId, Remote, Result,
+    Want, WantDag,
 };
 use futures::StreamExt;
 use futures::stream;
@@ -36,6 +37,8 @@ struct Provider {
     ended: CancellationToken,
     streams: Arc<Semaphore>,
     way: Way,
+    /// Whether its node has the request, and has not answered.
+    holds: AtomicBool,
 }
 
 /// A part of a DAG on its way: a block, why there are no more, or the end. A channel that closes before is a link that
@@ -56,6 +59,11 @@ pub(crate) async fn block(asker: &Asker<'_>, want: &Want) -> Result<Fetched> {
             Ok(Ok(None)) => {}
             Ok(Err(error)) => failed = error,
             Err(_) => {
+                // What a slow wire holds up is nobody's fault.
+                let held = provider.holds.load(Ordering::Relaxed);
+                if held && idle == asker.host.limits().fetch_idle {
+                    asker.host.report(&Remote::Peer(provider.peer), Misdeed::Stalled);
+                }
                 let detail = format!("{} sent no {} in time", provider.peer, want.cid);
                 failed = Error::new(ErrorKind::Timeout, "block", detail);
             }
@@ -137,7 +145,8 @@ impl Asker<'_> {
             back: far.links.get(&me)?.pipe.clone(),
         };
         let (ended, streams) = (link.ended.clone(), link.streams.clone());
-        Some(Provider { peer, at: link.far, host: far.host.clone(), ended, streams, way })
+        let (host, holds) = (far.host.clone(), AtomicBool::new(false));
+        Some(Provider { peer, at: link.far, host, ended, streams, way, holds })
     }
 }
 
@@ -151,7 +160,9 @@ impl Provider {
         let asking = async {
             let _stream = self.streams.acquire().await.ok()?;
             self.way.ask().await;
+            self.holds.store(true, Ordering::Relaxed);
             let served = self.host.block(&me, &want.cid).await;
+            self.holds.store(false, Ordering::Relaxed);
             let bytes =
                 served.as_ref().ok().and_then(Option::as_ref).map_or(0, |served| served.bytes().len());
             self.way.answer(bytes).await;

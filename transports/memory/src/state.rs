@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use carrick_core::{
-    Bytes, Direction, Error, ErrorKind, Host, Lane, Multiaddr, Notice, PeerId, PeerInfo, PeerRecord, Receipt,
-    Remote, Result, Skip, Time, Topic,
+    Bytes, Direction, Error, ErrorKind, Host, Lane, Misdeed, Multiaddr, Notice, PeerId, PeerInfo, PeerRecord,
+    Receipt, Remote, Result, Skip, Time, Topic,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -205,6 +205,12 @@ impl State {
             return Some(false);
         }
         place.topics.insert(topic.clone());
+        let topics = place.topics.len();
+        let strict: Vec<PeerId> =
+            self.neighbours(at).filter(|far| !takes(far, topics)).map(|far| far.host.me()).collect();
+        for far in strict {
+            self.cut_off(at, &far);
+        }
         self.tell_neighbours(at, |me| Notice::Joined(me, topic.clone()));
         Some(true)
     }
@@ -217,11 +223,28 @@ impl State {
         Some(())
     }
 
+    fn neighbours(&self, at: u64) -> impl Iterator<Item = &Place> {
+        let links = self.places.get(&at).into_iter().flat_map(|place| place.links.values());
+        links.filter_map(|link| self.places.get(&link.far))
+    }
+
     fn tell_neighbours(&self, at: u64, notice: impl Fn(Remote) -> Notice) {
         let Some(place) = self.places.get(&at) else { return };
-        for far in place.links.values().filter_map(|link| self.places.get(&link.far)) {
-            far.host.notice(notice(Remote::Peer(place.host.me())));
+        let me = Remote::Peer(place.host.me());
+        for far in self.neighbours(at) {
+            far.host.notice(notice(me.clone()));
+            far.host.report(&me, Misdeed::Needless);
         }
+    }
+
+    /// Ends a link over which more topics were named than its far end takes.
+    fn cut_off(&mut self, at: u64, far: &PeerId) {
+        let Some(place) = self.places.get(&at) else { return };
+        let me = Remote::Peer(place.host.me());
+        if let Some(far) = place.links.get(far).and_then(|link| self.places.get(&link.far)) {
+            far.host.report(&me, Misdeed::Malformed);
+        }
+        self.unlink(at, far);
     }
 
     /// The neighbours that take part in a topic, sorted.
@@ -354,12 +377,20 @@ fn check_admission(near: &Place, far: &Place, expected: Option<PeerId>) -> Resul
     if near.links.contains_key(&peer) != far.links.contains_key(&me) {
         return Err(refused(format!("{peer} is connected with another node of the same key")));
     }
+    if !takes(near, far.topics.len()) || !takes(far, near.topics.len()) {
+        return Err(refused("one end takes part in more topics than the other end takes".to_owned()));
+    }
     let full = |place: &Place| place.links.len() >= place.host.limits().connections;
     if !near.links.contains_key(&peer) && (full(near) || full(far)) {
         let whose = if full(near) { "this node" } else { "the far end" };
         return Err(dial_error(ErrorKind::Busy, format!("{whose} has as many connections as it may")));
     }
     Ok(())
+}
+
+/// Whether a node takes a neighbour with so many topics.
+fn takes(place: &Place, topics: usize) -> bool {
+    topics <= place.host.limits().topics_per_peer
 }
 
 fn tell_up(place: &Place, far: &Place, addr: u64) {

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Cut,
     /// No byte moved for too long.
     Stalled,
+    /// None came in the time that there was, which need not be its fault.
+    Slow,
     /// The far end gave up, because we took nothing for too long.
     GivenUp,
     /// The far end wants no more of it, or gives no more.
@@ -38,6 +40,7 @@ impl std::fmt::Display for Fault {
             Self::Broken(broken) => write!(f, "it sent {broken}"),
             Self::Cut => f.write_str("it ended the stream half-way"),
             Self::Stalled => f.write_str("no byte moved for too long"),
+            Self::Slow => f.write_str("nothing came in time"),
             Self::GivenUp => f.write_str("it gave up, because nothing was read for too long"),
             Self::Stopped => f.write_str("it stopped the stream"),
             Self::Lost(error) => write!(f, "the connection was lost: {error}"),

@@ -22,6 +22,8 @@ const REMEMBERED: usize = 4_096;
 const HOLDERS: usize = 16;
 /// Peers remembered as disconnected on purpose.
 const APART: usize = 1_024;
+/// Topics remembered as left.
+const LEFT: usize = 1_024;
 
 /// Numbers the links of one transport.
 pub(crate) type LinkId = u64;
@@ -84,6 +86,19 @@ pub(crate) struct State {
     peers: BTreeMap<PeerId, Peer>,
     holders: LruCache<MessageId, Vec<PeerId>>,
     apart: BTreeSet<PeerId>,
+    /// Topics that we left: what peers sent before they learnt of it may still come.
+    left: LruCache<Topic, ()>,
+}
+
+/// What becomes of a message as it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// It goes to the gate.
+    Wanted,
+    /// We left its topic.
+    Late,
+    /// We never joined its topic, so nobody had reason to send it.
+    Unasked,
 }
 
 impl State {
@@ -98,6 +113,7 @@ impl State {
             peers: BTreeMap::new(),
             holders: LruCache::new(remembered),
             apart: BTreeSet::new(),
+            left: LruCache::new(NonZeroUsize::new(LEFT).unwrap_or(NonZeroUsize::MIN)),
         }
     }
 
@@ -187,7 +203,11 @@ impl State {
 
     /// We leave a topic.
     pub(crate) fn leave(&mut self, topic: &Topic) -> Vec<Action> {
-        if self.topics.remove(topic) { self.announce(topic, false) } else { vec![] }
+        if !self.topics.remove(topic) {
+            return vec![];
+        }
+        self.left.put(topic.clone(), ());
+        self.announce(topic, false)
     }
 
     fn announce(&self, topic: &Topic, joined: bool) -> Vec<Action> {
@@ -223,16 +243,16 @@ impl State {
         Ok(vec![action])
     }
 
-    /// A message came. Answers whether it goes to the gate: only on a topic we joined.
-    pub(crate) fn arrived(&mut self, from: PeerId, topic: &Topic, id: MessageId) -> bool {
+    /// A message came. It goes to the gate only on a topic we joined.
+    pub(crate) fn arrived(&mut self, from: PeerId, topic: &Topic, id: MessageId) -> Arrived {
         if !self.topics.contains(topic) {
-            return false;
+            return if self.left.contains(topic) { Arrived::Late } else { Arrived::Unasked };
         }
         let holders = self.holders.get_or_insert_mut(id, Vec::new);
         if holders.len() < HOLDERS && !holders.contains(&from) {
             holders.push(from);
         }
-        true
+        Arrived::Wanted
     }
 
     /// To whom a message goes: who takes part in the topic. What we pass on does not go back to those it came

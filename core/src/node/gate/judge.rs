@@ -1,5 +1,6 @@
 //! Judging one message: author, clock, number, validators, what it waits for, and what follows from it.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::node::counters::NODE;
 use crate::node::events::{Event, Gap};
 use crate::node::host::Mount;
 use crate::{
-    Cause, Context, Keep, Limits, Message, MessageId, Need, Path, Remote, Result, TopicRules, Validator,
-    Verdict,
+    Cause, Context, Error, ErrorKind, Keep, Limits, Message, MessageId, Misdeed, Need, Path, Remote, Result,
+    TopicRules, Validator, Verdict,
 };
 
 /// A message being judged.
@@ -141,6 +142,7 @@ impl Core {
             && job.rules.numbers
             && matches!(self.gate.numbers.check(author, message), Number::Used)
         {
+            self.repeated(job.from.as_ref(), job.mount.as_ref());
             return Some(Verdict::Ignore("its number was used before".into()));
         }
         if job.path != Path::Own && !self.gate.authors.signed(author, message) {
@@ -220,8 +222,13 @@ impl Core {
         let left = reach.until.saturating_duration_since(Instant::now());
         match need {
             Need::Block(cid) => {
-                router.block(cid, hints, left).await.map_err(|_| unreachable())?;
-                Ok(())
+                let promise = self.promise(job, cid);
+                router.block(cid, hints, left).await.map(drop).map_err(|error| {
+                    if let Some((from, mount)) = promise {
+                        self.not_delivered(from, mount, &error);
+                    }
+                    unreachable()
+                })
             }
             Need::Message(cid) => {
                 let topic = job.message.topic();
@@ -236,6 +243,25 @@ impl Core {
                     _ => Err("a message it follows was refused".into()),
                 }
             }
+        }
+    }
+
+    /// Whoever passes a message on had to judge it, and so had its payload: its link can be asked.
+    fn promise<'a>(&self, job: &'a Job, cid: &Cid) -> Option<(&'a Remote, &'a Mount)> {
+        let mount = job.mount.as_ref().filter(|mount| mount.relays_after_verdict())?;
+        let from = job.from.as_ref().filter(|from| self.links.connected_on(mount, from))?;
+        (job.message.link() == Some(cid)).then_some((from, mount))
+    }
+
+    /// Blames it where everybody asked over its transport answered that they have not what it passed on, and it was still
+    /// there then. All else may be our own fault; one who does not answer is blamed by the transport, which can tell.
+    fn not_delivered(&self, from: &Remote, mount: &Mount, error: &Error) {
+        let answer = error.source().and_then(|source| source.downcast_ref::<Error>());
+        let absent = answer.is_some_and(|answer| {
+            answer.kind() == ErrorKind::NotFound && answer.transport() == Some(&*mount.name)
+        });
+        if absent && self.links.connected_on(mount, from) {
+            self.report(mount, from, Misdeed::BrokenPromise);
         }
     }
 
@@ -259,11 +285,13 @@ impl Core {
         if let Err(outcome) = self.take_in(job, &message).await {
             return Some(outcome);
         }
-        let bits = if job.path == Path::CatchUp { 0 } else { self.broadcast_bits() };
+        let all = self.broadcast_bits();
+        let bits = if job.path == Path::CatchUp { 0 } else { all };
         let accepted = Outcome::Accept(message.clone());
         let lasts = !job.rules.numbers && !job.rules.raw;
         let ours = self.gate.seen.accept(*message.id(), lasts, bits);
         self.counters.count(job.scope(), "accepted");
+        self.patience.news(all.count_ones());
         self.mark_number(&message, job);
         if job.path != Path::Own {
             self.subscriptions.hand_out(self, &message);

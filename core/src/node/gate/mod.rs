@@ -230,6 +230,7 @@ impl Core {
             Known::Judged(answer) => Entered::Judged(id, answer),
             Known::Accepted { first } => {
                 self.counters.count(scope, "duplicate");
+                self.repeated(arrival.from.as_ref(), arrival.mount.as_ref());
                 Entered::Known(if first && arrival.path == Path::Live {
                     Relay::Accept
                 } else {
@@ -244,6 +245,14 @@ impl Core {
                 Entered::Known(Relay::Reject)
             }
             Known::New(tell, answer) => self.enter_new(id, arrival, rules, tell, answer),
+        }
+    }
+
+    /// A message came that was here before. Who brings such ones without end is blamed.
+    fn repeated(&self, from: Option<&Remote>, mount: Option<&Mount>) {
+        let Some(mount) = mount.filter(|mount| mount.relays_after_verdict()) else { return };
+        if let Some(from) = from {
+            self.needless(mount, from, self.patience.bears(from));
         }
     }
 

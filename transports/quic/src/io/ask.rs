@@ -99,13 +99,19 @@ impl Shared {
         let mut tally = Tally::default();
         let mut providers = self.providers_for(&want.hints, &want.avoid);
         let mut strangers = self.strangers(&want.hints, &want.avoid);
+        let mut first = true;
         while !(providers.is_empty() && strangers.is_empty()) {
             let left = providers.len() + strangers.len();
             let Some(link) = self.next_provider(&mut providers, &mut strangers).await else {
                 tally.note(&Miss::Lost);
                 continue;
             };
-            let share = deadline.duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
+            let time = deadline.duration_since(Instant::now());
+            let mut share = time / u32::try_from(left).unwrap_or(u32::MAX);
+            if std::mem::take(&mut first) {
+                // Whoever is hinted should have it: so long that it can be blamed, however many others there are.
+                share = share.max(time / 2);
+            }
             let idle = share.max(MIN_SHARE).min(self.host.limits().fetch_idle);
             match self.ask_block(&link, want, idle).await {
                 Ok(bytes) => {
@@ -190,7 +196,7 @@ impl Shared {
         Err(self.miss(link, broken.into()))
     }
 
-    /// Reads the body of a block frame. Who stops in the middle is blamed.
+    /// Reads the body of a block frame.
     pub(super) async fn read_block(
         &self,
         link: &Link,
@@ -208,27 +214,30 @@ impl Shared {
             }
             Ok((cid, reader.body(bytes).await?))
         };
-        block.await.map_err(|fault: Fault| {
-            if matches!(fault, Fault::Stalled) {
-                self.host.report(&link.remote, Misdeed::Stalled);
-            }
-            self.miss(link, fault)
-        })
+        block.await.map_err(|fault: Fault| self.miss(link, fault))
     }
 
     /// Opens a stream, asks, and gives the reader of the answer.
     pub(super) async fn request(&self, link: &Link, ask: Bytes, idle: Duration) -> Result<Reader, Fault> {
-        let (mut send, recv) = frames::within(Some(idle), link.connection.open_bi()).await??;
-        let _ = send.set_priority(BEFORE_BLOCKS);
-        frames::write(&mut send, &mut [ask], Some(idle)).await?;
-        send.finish().map_err(|_| Fault::Stopped)?;
-        Ok(Reader::new(recv, &self.host).idle(idle))
+        let asking = async {
+            let (mut send, recv) = link.connection.open_bi().await?;
+            let _ = send.set_priority(BEFORE_BLOCKS);
+            frames::write(&mut send, &mut [ask], None).await?;
+            send.finish().map_err(|_| Fault::Stopped)?;
+            Ok(Reader::new(recv, &self.host).answer(&link.connection, idle))
+        };
+        timeout(idle, asking).await.unwrap_or(Err(Fault::Slow))
     }
 
-    /// What a fault means for the search. A broken frame also ends the link.
+    /// What a fault means for the search. A broken frame also ends the link. Who says nothing at all is blamed: who has no
+    /// room says so.
     pub(super) fn miss(&self, link: &Link, fault: Fault) -> Miss {
         match fault {
-            Fault::Stalled => return Miss::Stalled,
+            Fault::Stalled => {
+                self.host.report(&link.remote, Misdeed::Stalled);
+                return Miss::Stalled;
+            }
+            Fault::Slow => return Miss::Stalled,
             Fault::GivenUp => return Miss::GivenUp,
             Fault::Broken(_) => self.fault(link, &fault),
             Fault::Cut | Fault::Stopped | Fault::Lost(_) => {}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use carrick_core::{PeerRecord, Remote};
+use carrick_core::{Misdeed, PeerRecord, Remote};
 use quinn::SendStream;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep};
@@ -17,9 +17,9 @@ use crate::wire::{self, Broken, Kind};
 
 /// Records passed on to a new neighbour.
 const RECORDS_AT_START: usize = 32;
-/// Control frames taken from one peer without a pause. More than a peer ever has to say at once.
+/// Records taken from one peer without a pause. More than a peer ever has to say at once.
 const BURST: f64 = 512.0;
-/// Control frames a second taken from one peer for long; it is read no faster, so QUIC slows it down.
+/// Records a second taken from one peer for long; it is read no faster, so QUIC slows it down.
 const RATE: f64 = 32.0;
 
 impl Shared {
@@ -52,18 +52,19 @@ impl Shared {
     pub(super) async fn read_control(&self, link: &Arc<Link>, mut reader: Reader) {
         let mut pace = Pace::new();
         loop {
-            pace.step().await;
-            if let Err(fault) = self.read_control_frame(link, &mut reader).await {
-                return self.fault(link, &fault);
+            match self.read_control_frame(link, &mut reader).await {
+                Ok(Kind::Record) => pace.step().await,
+                Ok(_) => self.host.report(&link.remote, Misdeed::Needless),
+                Err(fault) => return self.fault(link, &fault),
             }
         }
     }
 
-    async fn read_control_frame(&self, link: &Link, reader: &mut Reader) -> Result<(), Fault> {
+    async fn read_control_frame(&self, link: &Link, reader: &mut Reader) -> Result<Kind, Fault> {
         let head = reader.expect(&[Kind::Join, Kind::Leave, Kind::Record]).await?;
         let body = reader.body(head.length).await?;
         if head.kind == Kind::Record {
-            return self.take_record(link, body);
+            return self.take_record(link, body).map(|()| head.kind);
         }
         let topic = wire::read_topic(head.kind, &body)?;
         let mut table = self.table();
@@ -73,7 +74,7 @@ impl Shared {
             .heard(&link.peer, link.id, topic, joins)
             .map_err(|_| Broken::Body(head.kind, "one topic too many"))?;
         table.run(&self.host, actions);
-        Ok(())
+        Ok(head.kind)
     }
 
     /// Learns a record; what is news goes on to the others, once.

@@ -1,11 +1,12 @@
 //! Frames on QUIC streams: read without a copy too many, written without any.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use carrick_core::Host;
-use quinn::{ReadExactError, RecvStream, SendStream};
+use quinn::{Connection, ReadExactError, RecvStream, SendStream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -20,13 +21,15 @@ pub(crate) struct Reader {
     stream: RecvStream,
     host: Host,
     idle: Option<Duration>,
+    /// That of an answer.
+    connection: Option<Connection>,
     buffers: Buffers,
 }
 
 impl Reader {
     /// Waits for a head for ever; for the rest of a frame that has begun, as long as a fetch would.
     pub(crate) fn new(stream: RecvStream, host: &Host) -> Self {
-        Self { stream, host: host.clone(), idle: None, buffers: Buffers::default() }
+        Self { stream, host: host.clone(), idle: None, connection: None, buffers: Buffers::default() }
     }
 
     /// Gives up when no byte came for so long, of a head too.
@@ -35,11 +38,18 @@ impl Reader {
         self
     }
 
+    /// Reads an answer: it gives up as [`idle`](Self::idle) does, and tells who is silent from who is slow.
+    pub(crate) fn answer(self, connection: &Connection, limit: Duration) -> Self {
+        Self { connection: Some(connection.clone()), ..self.idle(limit) }
+    }
+
     /// The next head; `None` where the stream ends between two frames.
     pub(crate) async fn head(&mut self) -> Result<Option<Head>, Fault> {
         let mut head = [0; HEAD_BYTES];
-        match within(self.idle, self.stream.read_exact(&mut head)).await? {
-            Ok(()) => Ok(Some(Head::decode(head, self.host.limits())?)),
+        let limits = self.host.limits();
+        let read = self.stream.read_exact(&mut head);
+        match waited(self.idle, self.connection.as_ref(), limits.fetch_idle, read).await? {
+            Ok(()) => Ok(Some(Head::decode(head, limits)?)),
             Err(ReadExactError::FinishedEarly(0)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -53,11 +63,13 @@ impl Reader {
 
     /// As many bytes as a head said, in one piece of exactly that size.
     pub(crate) async fn body(&mut self, length: usize) -> Result<Bytes, Fault> {
-        let idle = self.idle.unwrap_or(self.host.limits().fetch_idle);
+        let patience = self.host.limits().fetch_idle;
+        let idle = Some(self.idle.unwrap_or(patience));
         let mut body = self.buffers.take(length);
         let mut room = (&mut body).limit(length);
         while room.has_remaining_mut() {
-            if within(Some(idle), self.stream.read_buf(&mut room)).await?? == 0 {
+            let read = self.stream.read_buf(&mut room);
+            if waited(idle, self.connection.as_ref(), patience, read).await?? == 0 {
                 return Err(Fault::Cut);
             }
         }
@@ -76,6 +88,27 @@ pub(crate) async fn write(
         chunks = &mut chunks[written.chunks..];
     }
     Ok(())
+}
+
+/// Bounds a step of reading. An answer is stalled only where over all of its link no stream brought anything for `patience`:
+/// else what has a higher priority may have gone before it. Looking takes a lock, so that is done where a step lasts.
+async fn waited<T>(
+    idle: Option<Duration>,
+    connection: Option<&Connection>,
+    patience: Duration,
+    step: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    let (Some(idle), Some(connection)) = (idle, connection) else { return within(idle, step).await };
+    let mut step = pin!(step);
+    let soon = idle / 16;
+    if let Ok(done) = timeout(soon, &mut step).await {
+        return Ok(done);
+    }
+    let came = || connection.stats().frame_rx.stream;
+    let before = came();
+    timeout(idle - soon, step)
+        .await
+        .map_err(|_| if idle >= patience && came() == before { Fault::Stalled } else { Fault::Slow })
 }
 
 /// Bounds a step by an idle limit, if there is one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use carrick_core::{Inbound, Lane, MessageId, Relay, Topic};
+use carrick_core::{Inbound, Lane, MessageId, Misdeed, Relay, Topic};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -16,6 +16,7 @@ use super::frames::{self, Reader};
 use super::hello::BEFORE_BLOCKS;
 use super::link::{Link, RETIREMENT};
 use crate::error::Fault;
+use crate::state::Arrived;
 use crate::wire::{self, Broken, Kind};
 
 /// Messages are written about so many bytes at a time.
@@ -87,8 +88,12 @@ impl Shared {
         let deadline = Some(self.host.limits().fetch_deadline);
         let (topic, bytes) = wire::read_message(frames::within(deadline, reader.body(length)).await??)?;
         let id = MessageId::of(&bytes);
-        if !self.table().state.arrived(link.peer, &topic, id) {
+        let arrived = self.table().state.arrived(link.peer, &topic, id);
+        if arrived != Arrived::Wanted {
             self.host.count("unjoined", 1);
+            if arrived == Arrived::Unasked {
+                self.host.report(&link.remote, Misdeed::Needless);
+            }
             return Ok(());
         }
         let inbound =

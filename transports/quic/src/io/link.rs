@@ -273,7 +273,7 @@ impl Shared {
                 self.host.report(&link.remote, Misdeed::Stalled);
                 self.table().end(&self.host, link.id, Reason::Stalled);
             }
-            Fault::Cut | Fault::GivenUp | Fault::Stopped => {
+            Fault::Cut | Fault::GivenUp | Fault::Slow | Fault::Stopped => {
                 self.table().end(&self.host, link.id, Reason::Goodbye)
             }
             Fault::Lost(_) => {}

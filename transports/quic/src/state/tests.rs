@@ -150,16 +150,16 @@ fn a_message_goes_to_its_topic_but_not_back() {
     let to = |state: &State, lane| -> BTreeSet<LinkId> {
         state.targets(&readings, &id, lane).into_iter().map(|(_, link)| link).collect()
     };
-    assert!(!state.arrived(a, &readings, id), "not joined");
+    assert_eq!(state.arrived(a, &readings, id), Arrived::Unasked);
     state.join(&readings).expect("room");
-    assert!(state.arrived(a, &readings, id));
+    assert_eq!(state.arrived(a, &readings, id), Arrived::Wanted);
     assert_eq!(to(&state, Lane::Relay), BTreeSet::from([2]));
     // A second copy: now everybody has it.
-    assert!(state.arrived(b, &readings, id));
+    assert_eq!(state.arrived(b, &readings, id), Arrived::Wanted);
     assert!(to(&state, Lane::Relay).is_empty());
     assert_eq!(to(&state, Lane::Own), BTreeSet::from([1, 2]), "our own goes to all");
     state.leave(&readings);
-    assert!(!state.arrived(a, &readings, id), "left");
+    assert_eq!(state.arrived(a, &readings, id), Arrived::Late);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_is_remembered_of_messages_is_bounded() {
     state.join(&readings).expect("room");
     let from = peer();
     for n in 0..REMEMBERED + 10 {
-        assert!(state.arrived(from, &readings, MessageId::of(&n.to_be_bytes())));
+        assert_eq!(state.arrived(from, &readings, MessageId::of(&n.to_be_bytes())), Arrived::Wanted);
     }
     assert_eq!(state.holders.len(), REMEMBERED);
     let id = MessageId::of(b"one");
@@ -226,7 +226,7 @@ fn a_flood_reaches_everybody_and_ends() {
     let mut wire: Vec<_> = first.into_iter().map(|(_, to)| (0, to as usize)).collect();
     while let Some((from, to)) = wire.pop() {
         *copies.entry((from, to)).or_default() += 1;
-        assert!(machines[to].arrived(ids[from], &readings, id));
+        assert_eq!(machines[to].arrived(ids[from], &readings, id), Arrived::Wanted);
         if accepted.insert(to) {
             let next = machines[to].targets(&readings, &id, Lane::Relay);
             wire.extend(next.into_iter().map(|(_, next)| (to, next as usize)));
