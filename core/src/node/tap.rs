@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 
 use super::host::{Host, Inbound, Misdeed, Notice, Relay, Served, ServedStream, Slot};
-use crate::{NetworkId, PeerRecord, Remote, Result, WantDag};
+use crate::{Limits, NetworkId, PeerRecord, Remote, Result, WantDag};
 
 /// Stands between a transport and its node and changes what they say to each other.
 ///
@@ -18,6 +18,11 @@ pub trait Tap: Debug + Send + Sync + 'static {
     /// See [`Host::network`].
     fn network<'a>(&'a self, host: &'a Host) -> &'a NetworkId {
         host.network()
+    }
+
+    /// See [`Host::limits`].
+    fn limits<'a>(&'a self, host: &'a Host) -> &'a Limits {
+        host.limits()
     }
 
     /// See [`Host::admits`].

@@ -40,7 +40,7 @@ fn refused<F: Fixture>(wire: impl Fn() -> F) -> Refused {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
-    for what in ["raw bytes on the wire", "cutting a link from outside"] {
+    for what in ["raw bytes on the wire", "cutting a link from outside", "connecting without a greeting"] {
         refused.remove(what);
     }
     refused
@@ -58,6 +58,12 @@ fn expected<const N: usize>(refused: [(&'static str, &[&'static str]); N]) -> Re
 /// What needs no whole DAG in one request.
 const DAGS_BY_BLOCKS: [&str; 2] = ["get_brings_what_is_missing", "single_blocks_make_a_whole_dag"];
 const WHOLE_DAGS: &str = "a whole DAG in one request";
+/// A stand-in for a foe is an honest transport, which sends nothing to where nobody takes part.
+const UNSAID: (&str, &[&str]) = ("a hostile peer that says this", &["flood_on_other_topics_ends_in_a_ban"]);
+const NOT_BLAMED_FOR_SILENCE: (&str, &[&str]) =
+    ("naming who did not answer", &["content_announced_and_not_delivered_ends_in_a_ban"]);
+const REFUSING: [&str; 3] =
+    ["another_network_is_refused", "stranger_is_refused", "ten_strangers_for_each_friend_change_nothing"];
 const PROVEN_LINKS: (&str, &[&str]) = ("links without a proven peer", &["foreign_link_is_not_a_peer"]);
 
 /// The cases that need a whole DAG in one request.
@@ -67,7 +73,7 @@ fn whole_dags() -> BTreeSet<&'static str> {
 
 #[test]
 fn without_broadcast_every_promise_of_it_is_refused() {
-    let mut broadcast = of(&["broadcast", "validation", "load"]);
+    let mut broadcast = of(&["broadcast", "validation", "load", "hostile"]);
     broadcast.extend([
         "link_is_named_truthfully",
         "lost_stream_gives_a_gap",
@@ -82,12 +88,14 @@ fn without_broadcast_every_promise_of_it_is_refused() {
 fn without_fetch_every_promise_of_it_is_refused() {
     let mut fetch = of(&["fetch", "dag"]);
     fetch.extend([
+        "content_announced_and_not_delivered_ends_in_a_ban",
         "deferral_fetches_a_block_and_then_delivers",
         "deferral_fetches_a_message_and_then_delivers",
+        "peer_that_never_reads_harms_nobody",
         "small_messages_pass_beside_a_big_transfer",
     ]);
     let linked = ("fetch, so linked payloads", &["payload_above_the_limit_travels_as_a_link"][..]);
-    let mut expected = expected([PROVEN_LINKS, linked]);
+    let mut expected = expected([PROVEN_LINKS, UNSAID, linked]);
     expected.insert("fetch", fetch);
     assert_eq!(refused(|| Partial::without(Less::Fetch)), expected);
 }
@@ -96,6 +104,8 @@ fn without_fetch_every_promise_of_it_is_refused() {
 fn what_fetching_lacks_is_refused_and_the_rest_is_kept() {
     let mut expected = expected([
         PROVEN_LINKS,
+        UNSAID,
+        NOT_BLAMED_FOR_SILENCE,
         ("avoiding who is never named", &["avoided_are_not_asked", "wrong_bytes_are_blamed_and_avoided"]),
         ("hints", &["hinted_are_asked_first"]),
         ("naming the provider", &["provider_is_named"]),
@@ -108,8 +118,25 @@ fn what_fetching_lacks_is_refused_and_the_rest_is_kept() {
 fn without_relaying_every_reader_hears_the_author_itself() {
     let expected = expected([
         PROVEN_LINKS,
+        UNSAID,
+        (
+            "links that can be blamed",
+            &[
+                "bad_messages_end_in_a_ban",
+                "flood_of_replays_ends_in_a_ban",
+                "ten_strangers_for_each_friend_change_nothing",
+            ],
+        ),
+        NOT_BLAMED_FOR_SILENCE,
         ("blame of links", &["ban_closes_and_stays_closed", "low_reputation_ends_the_relaying"]),
-        ("relaying", &["accepted_is_relayed_once_on_each_transport", "link_is_named_truthfully"]),
+        (
+            "relaying",
+            &[
+                "accepted_is_relayed_once_on_each_transport",
+                "link_is_named_truthfully",
+                "peer_that_never_reads_harms_nobody",
+            ],
+        ),
     ]);
     assert_eq!(refused(|| Partial::without(Less::Relaying)), expected);
 }
@@ -126,18 +153,36 @@ fn links_that_prove_nothing_are_named_as_nobodys() {
         "restart_of_the_far_end_heals",
     ];
     let expected = expected([
+        UNSAID,
+        (
+            "links that can be blamed",
+            &[
+                "bad_messages_end_in_a_ban",
+                "flood_of_joins_ends_in_a_ban",
+                "flood_of_replays_ends_in_a_ban",
+                "more_topics_than_allowed_end_in_a_ban",
+            ],
+        ),
+        NOT_BLAMED_FOR_SILENCE,
         ("ending a link", &["lost_stream_gives_a_gap"]),
         ("hints", &["hinted_are_asked_first"]),
         ("links that prove their peer", &unproven),
         ("passing records on", &["peer_record_crosses"]),
-        ("refusing in the handshake", &["another_network_is_refused", "stranger_is_refused"]),
+        ("refusing in the handshake", &REFUSING),
     ]);
     assert_eq!(refused(Nameless::new), expected);
 }
 
 #[test]
 fn what_a_daemon_cannot_is_refused_and_the_rest_is_kept() {
+    let floods = &of(&["hostile"])
+        - &BTreeSet::from([
+            "content_announced_and_not_delivered_ends_in_a_ban",
+            "greeting_that_does_not_come_holds_no_place",
+            "ten_strangers_for_each_friend_change_nothing",
+        ]);
     let mut expected = expected([
+        NOT_BLAMED_FOR_SILENCE,
         ("avoiding who is never named", &["avoided_are_not_asked", "wrong_bytes_are_blamed_and_avoided"]),
         ("blame of links", &["ban_closes_and_stays_closed", "low_reputation_ends_the_relaying"]),
         (
@@ -162,7 +207,7 @@ fn what_a_daemon_cannot_is_refused_and_the_rest_is_kept() {
         ("listening", &["listen_addrs_are_dialable", "restart_of_the_far_end_heals"]),
         ("naming the provider", &["provider_is_named"]),
         ("passing records on", &["peer_record_crosses"]),
-        ("refusing in the handshake", &["another_network_is_refused", "stranger_is_refused"]),
+        ("refusing in the handshake", &REFUSING),
         (
             "serving from the host",
             &[
@@ -174,6 +219,7 @@ fn what_a_daemon_cannot_is_refused_and_the_rest_is_kept() {
         ),
     ]);
     expected.insert(WHOLE_DAGS, whole_dags());
+    expected.insert(UNSAID.0, floods);
     assert_eq!(refused(|| Daemons::new(None)), expected);
 }
 

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt as _;
 
 use super::tally::{self, Ended};
-use super::{Fixture, Kit, Outcome, broadcast, dag, fetch, life, load, validation};
+use super::{Fixture, Kit, Outcome, broadcast, dag, fetch, hostile, life, load, validation};
 
 /// A promise of the contract, and the test of it.
 #[derive(Clone, Copy, Debug)]
@@ -259,6 +259,23 @@ macro_rules! __transport_cases {
                 small_messages_pass_beside_a_big_transfer:
                     "Messages go both ways while a transfer between the same two nodes stands half done, or goes on block by block.",
             }
+            hostile {
+                more_topics_than_allowed_end_in_a_ban:
+                    "Who joins more topics than allowed is cut off each time and soon banned; no more of them are remembered.",
+                flood_of_joins_ends_in_a_ban: "Who joins and leaves without end is banned.",
+                bad_messages_end_in_a_ban: "Who sends what is no message, or forged ones, is banned.",
+                flood_of_replays_ends_in_a_ban: "Who sends one message without end, or old ones, is banned.",
+                flood_on_other_topics_ends_in_a_ban:
+                    "Who sends messages of topics that were not joined, without end, is banned.",
+                content_announced_and_not_delivered_ends_in_a_ban:
+                    "Who names content, takes the requests for it and sends nothing is banned; what another has comes all the same.",
+                peer_that_never_reads_harms_nobody:
+                    "Who reads nothing costs a bounded queue whose drops are counted; others get every message and all content.",
+                ten_strangers_for_each_friend_change_nothing:
+                    "Where ten strangers, let in or not, come for each friend, every message arrives and a new friend gets in.",
+                greeting_that_does_not_come_holds_no_place:
+                    "Who connects and does not greet is let go within the handshake limit, and makes room.",
+            }
         }
     };
 }
@@ -288,7 +305,7 @@ __transport_cases!([dispatch]());
 pub async fn run(name: &str, fixture: impl Fixture, seed: u64) -> Outcome {
     let kit = Kit::begin(fixture, seed);
     let group = CASES.iter().find(|case| case.name == name).map(|case| case.group);
-    if matches!(group, Some("broadcast" | "validation" | "load")) && kit.lacks_broadcast().await {
+    if matches!(group, Some("broadcast" | "validation" | "load" | "hostile")) && kit.lacks_broadcast().await {
         return Outcome::Unsupported("broadcast");
     }
     dispatch(name, kit).await

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cid::Cid;
 use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
 
-use crate::{Host, NetworkId, PeerAddr, PeerId, Result, Transport};
+use crate::{Error, ErrorKind, Host, NetworkId, PeerAddr, PeerId, Result, Topic, Transport};
 
 /// Opens a kind of transport to be tried.
 ///
@@ -34,13 +35,26 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         false
     }
 
-    /// Links to a node as a peer with this key and of this network does, and lets the caller speak for it. `None` where
-    /// the wire has no frames that could be broken.
+    /// Links to a node as a peer with this key and of this network does, and lets the caller speak for it.
     ///
-    /// Default: none.
-    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
+    /// Default: it cannot. Then a stand-in is tried: an honest end of this wire, under a node that is not.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such thing; of any other kind where the node takes no such link.
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Result<Box<dyn RawWire>> {
         let _ = (to, network, key);
-        None
+        Err(unsupported("hostile"))
+    }
+
+    /// Connects to a node as a peer with this key does, and then says nothing: the greeting does not come.
+    ///
+    /// Default: it cannot.
+    ///
+    /// # Errors
+    /// As for [`hostile`](Self::hostile).
+    async fn half_open(&self, to: &PeerAddr, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        let _ = (to, key);
+        Err(unsupported("half_open"))
     }
 
     /// Waits until the nodes on the wire reach each other and know who joined which topic and who left, where transports
@@ -79,15 +93,52 @@ pub struct Setup {
     pub listen: Vec<Multiaddr>,
 }
 
-/// A link that the far end took for honest, and over which any bytes can go.
+/// A link that the far end took for honest, and over which anything can go.
+///
+/// By itself it reads no message, says that it has whatever it is asked about, and sends nothing of it. What is said once
+/// the far end ended the link is lost, which is no error. Each method answers whether the wire has words for that;
+/// by default it has not.
 #[async_trait]
 pub trait RawWire: Debug + Send {
-    /// Sends bytes where the far end expects a frame.
-    async fn send(&mut self, bytes: &[u8]);
-
-    /// The beginning of a frame that says it is as long as the wire has words for. Its body is not there.
-    fn endless(&self) -> Bytes;
-
     /// Waits until the far end has ended the link.
     async fn ended(&mut self);
+
+    /// Sends bytes where the far end expects a frame.
+    async fn send(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// The beginning of a frame that says it is as long as the wire has words for. Its body is not there.
+    fn endless(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Says that it takes part in a topic, even if it said so before.
+    async fn join(&mut self, topic: &Topic) -> bool {
+        let _ = topic;
+        false
+    }
+
+    /// Says that it takes no part in a topic any more, even if it never did.
+    async fn leave(&mut self, topic: &Topic) -> bool {
+        let _ = topic;
+        false
+    }
+
+    /// Sends bytes as a message of a topic.
+    async fn message(&mut self, topic: &Topic, bytes: &[u8]) -> bool {
+        let _ = (topic, bytes);
+        false
+    }
+
+    /// Asks for all that is under an address, and takes nothing of it.
+    async fn ask(&mut self, cid: &Cid) -> bool {
+        let _ = cid;
+        false
+    }
+}
+
+fn unsupported(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, operation, "the fixture has none")
 }

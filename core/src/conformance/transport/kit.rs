@@ -13,13 +13,14 @@ use libp2p_identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::foe::{Gutted, StandIn};
 use super::probe::{Log, Probe};
 use super::{Fixture, RawWire, Setup, Wrapped, Wrapper};
 use crate::types::{Body, Draft};
 use crate::{
-    Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch, Identity,
-    Inbound, Lane, Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr, PeerId, Receipt,
-    Relay, RelayGate, Remote, Result, Slot, Subscription, Tap, Time, Topic, Transport,
+    Block, Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch,
+    Identity, Inbound, Lane, Limits, Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr,
+    PeerId, Receipt, Relay, RelayGate, Remote, Result, Slot, Subscription, Tap, Time, Topic, Transport,
 };
 
 /// A wire and the nodes opened on it, for one case.
@@ -273,10 +274,31 @@ impl Kit {
         self.fixture.cut(&one.peer_id(), &other.peer_id()).await
     }
 
-    /// A peer that a node takes for honest, if the fixture has one.
-    pub(super) async fn hostile(&self, to: &Member) -> Option<Box<dyn RawWire>> {
-        let key = self.key(self.number());
-        self.soon("a hostile peer", self.fixture.hostile(&to.addr(), &self.network, &key)).await
+    /// A key of nobody who is on the wire.
+    pub(super) fn stranger(&self) -> Keypair {
+        self.key(self.number())
+    }
+
+    /// A peer that a node takes for honest, unless it refuses it: the fixture's own, else a stand-in.
+    pub(super) async fn hostile(&self, to: &Member, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        let addr = to.addr();
+        let own = self.soon("a hostile peer", self.fixture.hostile(&addr, &self.network, key)).await;
+        match own {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            own => return own,
+        }
+        let limits = Limits { topics_per_peer: 4 * to.limits().topics_per_peer, ..Limits::default() };
+        let builder = Node::builder().network(self.network.clone()).identity(key.clone()).limits(limits);
+        let builder = builder.clock(Day(self.began));
+        let member = self.mount(builder, Setup::default(), Some(Arc::new(Gutted))).await?;
+        let link = self.soon("a hostile peer", member.transport.dial(&addr)).await?;
+        Ok(Box::new(StandIn::new(member, link, self.quiet())))
+    }
+
+    /// A peer that connects and says nothing, if the fixture has one.
+    pub(super) async fn half_open(&self, to: &Member) -> Result<Box<dyn RawWire>> {
+        let (addr, key) = (to.addr(), self.stranger());
+        self.soon("a connection", self.fixture.half_open(&addr, &key)).await
     }
 
     /// A well-formed address at which nobody answers.
@@ -468,10 +490,18 @@ impl Kit {
 
     /// A message of an author who runs no node; `n` is its number. It follows no other, and is the same each time.
     pub(super) fn letter(&self, n: u64, payload: impl Into<Bytes>) -> Message {
+        self.write(n, Body::Inline(payload.into()))
+    }
+
+    /// As [`letter`](Self::letter), with its payload in a block of its own.
+    pub(super) fn letter_about(&self, n: u64, payload: Block) -> Message {
+        self.write(n, Body::Linked(payload))
+    }
+
+    fn write(&self, n: u64, body: Body) -> Message {
         let key = Keypair::ed25519_from_bytes([255; 32]).expect("32 bytes are a key");
         let (network, topic) = (&self.network, &topic());
-        let (time, body) = (DAY, Body::Inline(payload.into()));
-        let draft = Draft { network, topic, seqno: n, time, parents: vec![], body };
+        let draft = Draft { network, topic, seqno: n, time: DAY, parents: vec![], body };
         draft.sign(&key).expect("signs")
     }
 

@@ -9,6 +9,8 @@ mod broadcast;
 mod dag;
 mod fetch;
 mod fixture;
+mod foe;
+mod hostile;
 mod judge;
 mod kit;
 mod life;

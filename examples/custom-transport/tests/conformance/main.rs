@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use carrick_core::conformance::transport::{Fixture, RawWire, Setup};
-use carrick_core::{Event, Host, Keypair, NetworkId, Node, PeerAddr, Result, Transport, async_trait};
+use carrick_core::{
+    Error, ErrorKind, Event, Host, Keypair, NetworkId, Node, PeerAddr, Result, Transport, async_trait,
+};
 use custom_transport::{Tcp, TcpConfig};
 use futures::StreamExt as _;
 
@@ -33,8 +35,13 @@ impl Fixture for Loopback {
         format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("an address")
     }
 
-    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
-        Some(Box::new(Raw::open(to, network, key).await.expect("it is let in")))
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        match Raw::open(to, network, key).await {
+            Ok(raw) => Ok(Box::new(raw)),
+            Err(error) => {
+                Err(Error::new(ErrorKind::Unauthorized, "hostile", "it is not let in").from_source(error))
+            }
+        }
     }
 }
 

@@ -60,13 +60,14 @@ impl Raw {
 
 #[async_trait]
 impl RawWire for Raw {
-    async fn send(&mut self, bytes: &[u8]) {
+    async fn send(&mut self, bytes: &[u8]) -> bool {
         // Fails where the far end has ended the link, which is what it should do.
         let _ = self.0.write_all(bytes).await;
+        true
     }
 
-    fn endless(&self) -> Bytes {
-        Bytes::from_static(&[0xff; 4])
+    fn endless(&self) -> Option<Bytes> {
+        Some(Bytes::from_static(&[0xff; 4]))
     }
 
     async fn ended(&mut self) {

@@ -4,12 +4,14 @@ mod cable;
 mod raw;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use carrick_core::conformance::transport::{Fixture, RawWire, Setup, Wrapped};
-use carrick_core::{Host, Keypair, NetworkId, PeerAddr, PeerId, Result, Transport, async_trait};
+use carrick_core::conformance::transport::{Fixture, RawWire, Setup, Wrapped, Wrapper, run};
+use carrick_core::{Host, Keypair, Limits, NetworkId, PeerAddr, PeerId, Result, Tap, Transport, async_trait};
 use carrick_transport_quic::{Quic as Transported, QuicConfig};
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use self::cable::Relay;
@@ -60,8 +62,14 @@ impl Fixture for Quic {
         format!("/ip4/127.0.0.1/udp/{port}/quic-v1").parse().expect("an address")
     }
 
-    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
-        Some(Box::new(Raw::open(to, network, key).await.expect("it is let in")))
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        let mut raw = Raw::connect(to, key).await?;
+        raw.greet(network, key).await?;
+        Ok(Box::new(raw))
+    }
+
+    async fn half_open(&self, to: &PeerAddr, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        Ok(Box::new(Raw::connect(to, key).await?))
     }
 }
 
@@ -83,3 +91,49 @@ async fn wire(_: u64) -> Quic {
 }
 
 carrick_core::transport_suite!(wire);
+
+/// A wire whose nodes wait a day for a greeting.
+#[derive(Debug)]
+struct Patient(Quic);
+
+#[derive(Debug)]
+struct WaitsADay(Limits);
+
+impl Tap for WaitsADay {
+    fn limits<'a>(&'a self, _: &'a Host) -> &'a Limits {
+        &self.0
+    }
+}
+
+impl Wrapper for WaitsADay {}
+
+#[async_trait]
+impl Fixture for Patient {
+    async fn open(&self, host: Host, setup: Setup) -> Result<Arc<dyn Transport>> {
+        let mut limits = host.limits().clone();
+        limits.handshake = Duration::from_secs(86_400);
+        let open = async |host| self.0.open(host, setup).await;
+        Ok(Arc::new(Wrapped::open(Arc::new(WaitsADay(limits)), host, open).await?))
+    }
+
+    fn nowhere(&self) -> PeerAddr {
+        self.0.nowhere()
+    }
+
+    async fn half_open(&self, to: &PeerAddr, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        self.0.half_open(to, key).await
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
+/// The case is there for this, and the mutants of the suite have no greeting.
+#[tokio::test]
+async fn who_waits_for_a_greeting_without_end_is_caught() {
+    let case = "greeting_that_does_not_come_holds_no_place";
+    let tried = AssertUnwindSafe(run(case, Patient(wire(1).await), 1)).catch_unwind().await;
+    let told = tried.expect_err("it is caught").downcast::<String>().expect("words");
+    assert!(told.contains("in vain for a place"), "{told}");
+}

@@ -1,11 +1,13 @@
 //! A peer that keeps no rule but those of TLS and the hello, written from `docs/transports/quic.md` alone.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use carrick_core::conformance::transport::RawWire;
-use carrick_core::{Bytes, Keypair, Multiaddr, NetworkId, PeerAddr, PeerRecord, async_trait};
+use carrick_core::{
+    Bytes, Cid, Error, ErrorKind, Keypair, Multiaddr, NetworkId, PeerAddr, PeerRecord, Result, Topic,
+    async_trait,
+};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -21,64 +23,123 @@ const PKCS8: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 3
 const SPKI: [u8; 12] = [48, 42, 48, 5, 6, 3, 43, 101, 112, 3, 33, 0];
 
 const HELLO: u8 = 0x01;
+const JOIN: u8 = 0x03;
+const LEAVE: u8 = 0x04;
 const MESSAGE: u8 = 0x10;
+const ASK_HAS: u8 = 0x21;
+const ASK_DAG: u8 = 0x22;
+const PRESENT: u8 = 0x32;
 
-/// A connection whose hello was answered by one.
+/// A connection whose far end was told a key.
 #[derive(Debug)]
 pub(crate) struct Raw {
     connection: Connection,
-    /// Kept open, as an honest peer keeps it, and not read.
-    _control: (SendStream, RecvStream),
+    /// Sent to when the hello was taken; its other half is kept open and not read.
+    control: Option<(SendStream, RecvStream)>,
     messages: Option<SendStream>,
+    asked: Vec<(SendStream, RecvStream)>,
 }
 
 impl Raw {
-    /// Proves a key, says a proper hello, and waits until it is answered by one.
-    pub(crate) async fn open(to: &PeerAddr, network: &NetworkId, key: &Keypair) -> io::Result<Self> {
+    /// Proves a key and says nothing.
+    pub(crate) async fn connect(to: &PeerAddr, key: &Keypair) -> Result<Self> {
         let socket = to.addrs.iter().find_map(socket).expect("an address of QUIC");
-        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().expect("an address"))?;
+        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().expect("an address")).map_err(refused)?;
         endpoint.set_default_client_config(tls(key));
-        let connection = endpoint.connect(socket, "raw.invalid").map_err(io::Error::other)?.await?;
-        let (mut send, mut recv) = connection.open_bi().await?;
-        let record = PeerRecord::sign(key, network, 1, vec![], vec![]).map_err(io::Error::other)?;
+        let connection = endpoint.connect(socket, "raw.invalid").map_err(refused)?.await.map_err(refused)?;
+        Ok(Self { connection, control: None, messages: None, asked: Vec::new() })
+    }
+
+    /// Says a proper hello, and waits until it is answered by one.
+    pub(crate) async fn greet(&mut self, network: &NetworkId, key: &Keypair) -> Result<()> {
+        let (mut send, mut recv) = self.connection.open_bi().await.map_err(refused)?;
+        let record = PeerRecord::sign(key, network, 1, vec![], vec![])?;
         let record = serde_bytes::Bytes::new(record.encoded());
-        let hello = Hello { v: 1, record, topics: vec![], network: network.as_str(), session: 7 };
-        let hello = serde_ipld_dagcbor::to_vec(&hello).map_err(io::Error::other)?;
-        send.write_all(&frame(HELLO, &hello)).await?;
+        let hello = Hello { v: 1, record, topics: vec![], network: network.as_str(), session: rand() };
+        send.write_all(&frame(HELLO, &cbor(&hello))).await.map_err(refused)?;
         let mut head = [0; 5];
-        recv.read_exact(&mut head).await.map_err(io::Error::other)?;
+        recv.read_exact(&mut head).await.map_err(refused)?;
         if head[4] != HELLO {
-            return Err(io::Error::other("the hello was not taken"));
+            return Err(Error::new(ErrorKind::Unauthorized, "hostile", "the hello was not taken"));
         }
-        Ok(Self { connection, _control: (send, recv), messages: None })
+        self.control = Some((send, recv));
+        tokio::spawn(promise_all(self.connection.clone()));
+        Ok(())
+    }
+
+    /// Writes for as long as there is a link.
+    async fn say(&mut self, kind: u8, body: &[u8]) -> bool {
+        let (control, _) = self.control.as_mut().expect("it greeted");
+        let frame = frame(kind, body);
+        tokio::select! {
+            _ = control.write_all(&frame) => {}
+            _ = self.connection.closed() => {}
+        }
+        true
     }
 }
 
 #[async_trait]
 impl RawWire for Raw {
-    async fn send(&mut self, bytes: &[u8]) {
+    async fn ended(&mut self) {
+        self.connection.closed().await;
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> bool {
+        let connection = self.connection.clone();
         let writing = async {
             if self.messages.is_none() {
                 self.messages = self.connection.open_uni().await.ok();
             }
             if let Some(messages) = &mut self.messages {
-                // Fails where the far end has ended the link, which is what it should do.
                 let _ = messages.write_all(bytes).await;
             }
         };
-        let connection = self.connection.clone();
         tokio::select! {
             () = writing => {}
             _ = connection.closed() => {}
         }
+        true
     }
 
-    fn endless(&self) -> Bytes {
-        [&u32::MAX.to_be_bytes()[..], &[MESSAGE]].concat().into()
+    fn endless(&self) -> Option<Bytes> {
+        Some([&u32::MAX.to_be_bytes()[..], &[MESSAGE]].concat().into())
     }
 
-    async fn ended(&mut self) {
-        self.connection.closed().await;
+    async fn join(&mut self, topic: &Topic) -> bool {
+        self.say(JOIN, topic.as_str().as_bytes()).await
+    }
+
+    async fn leave(&mut self, topic: &Topic) -> bool {
+        self.say(LEAVE, topic.as_str().as_bytes()).await
+    }
+
+    async fn message(&mut self, topic: &Topic, bytes: &[u8]) -> bool {
+        let name = topic.as_str().as_bytes();
+        let length = u16::try_from(name.len()).expect("a topic is short").to_be_bytes();
+        self.send(&frame(MESSAGE, &[&length[..], name, bytes].concat())).await
+    }
+
+    async fn ask(&mut self, cid: &Cid) -> bool {
+        let ask = AskDag { have: vec![], depth: u32::MAX, limit: u64::MAX, roots: vec![*cid], follow: "all" };
+        let Ok((mut send, recv)) = self.connection.open_bi().await else { return true };
+        let _ = send.write_all(&frame(ASK_DAG, &cbor(&ask))).await;
+        let _ = send.finish();
+        self.asked.push((send, recv));
+        true
+    }
+}
+
+/// Says that everything is here, and answers no other request.
+async fn promise_all(connection: Connection) {
+    let mut unanswered = Vec::new();
+    while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+        let mut head = [0; 5];
+        if recv.read_exact(&mut head).await.is_ok() && head[4] == ASK_HAS {
+            let _ = send.write_all(&frame(PRESENT, &[])).await;
+            let _ = send.finish();
+        }
+        unanswered.push((send, recv));
     }
 }
 
@@ -97,11 +158,34 @@ struct Hello<'a> {
     session: u64,
 }
 
+#[derive(Serialize)]
+struct AskDag {
+    have: Vec<Cid>,
+    depth: u32,
+    limit: u64,
+    roots: Vec<Cid>,
+    follow: &'static str,
+}
+
+fn cbor(map: &impl Serialize) -> Vec<u8> {
+    serde_ipld_dagcbor::to_vec(map).expect("it is a map")
+}
+
+/// A number that no other run has.
+fn rand() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
 fn socket(addr: &Multiaddr) -> Option<SocketAddr> {
     let text = addr.to_string();
     let mut parts = text.split('/').skip(1);
     let (_, ip, _, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+}
+
+fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Unauthorized, "hostile", source.to_string())
 }
 
 fn tls(key: &Keypair) -> ClientConfig {

@@ -3,6 +3,7 @@
 mod broadcast;
 mod dag;
 mod fetch;
+mod hostile;
 mod life;
 mod load;
 mod validation;
@@ -38,8 +39,15 @@ impl fmt::Debug for Mutant {
 
 /// All of them, in the order of their cases.
 pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    let groups =
-        [broadcast::MUTANTS, validation::MUTANTS, fetch::MUTANTS, dag::MUTANTS, life::MUTANTS, load::MUTANTS];
+    let groups = [
+        broadcast::MUTANTS,
+        validation::MUTANTS,
+        fetch::MUTANTS,
+        dag::MUTANTS,
+        life::MUTANTS,
+        load::MUTANTS,
+        hostile::MUTANTS,
+    ];
     groups.into_iter().flatten()
 }
 
@@ -78,8 +86,12 @@ impl<F: Fixture> Fixture for Mutated<F> {
         self.inner.cut(one, other).await
     }
 
-    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Option<Box<dyn RawWire>> {
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Result<Box<dyn RawWire>> {
         self.inner.hostile(to, network, key).await
+    }
+
+    async fn half_open(&self, to: &PeerAddr, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        self.inner.half_open(to, key).await
     }
 
     async fn settle(&self) {
