@@ -17,6 +17,7 @@ use cid::Cid;
 use libp2p_identity::{Keypair, PeerId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes as Raw;
+use serde_ipld_dagcbor::EncodeError;
 
 use super::block::{Block, CidPolicy, RAW, SHA2_256, cid_of};
 use super::{NetworkId, Time, Topic, at_most};
@@ -28,6 +29,9 @@ pub const DAG_CBOR: u64 = 0x71;
 const VERSION: u64 = 1;
 const DOMAIN: &[u8] = b"carrick/message/1:";
 const SIGNATURE_BYTES: usize = 64;
+/// The first byte of a map, but for how many entries it has; and how many each envelope has.
+const MAP: u8 = 0xa0;
+const REQUIRED: u8 = 7;
 /// `61 76 01`.
 const VERSION_ENTRY_BYTES: usize = 3;
 /// `63 736967 5840` and the signature.
@@ -144,12 +148,12 @@ pub(crate) enum Body {
 }
 
 // An unknown field is skipped here and missed where the form is compared: to name it in an error would be to copy it.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Wire<'a> {
     v: u64,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     sig: Option<&'a Raw>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     link: Option<Cid>,
     time: u64,
     topic: &'a str,
@@ -159,7 +163,7 @@ struct Wire<'a> {
     network: &'a str,
     #[serde(deserialize_with = "at_most::<MAX_PARENTS, Cid, _, _>")]
     parents: Cow<'a, [Cid]>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     payload: Option<&'a Raw>,
 }
 
@@ -167,7 +171,7 @@ impl Wire<'_> {
     fn encode(&self, prefix: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(prefix.len() + 320 + self.payload.map_or(0, |p| p.len()));
         out.extend_from_slice(prefix);
-        serde_ipld_dagcbor::to_writer(&mut out, self).map_err(|source| {
+        self.write(&mut out).map_err(|source| {
             Error::new(ErrorKind::Unexpected, "encode", "an envelope could not be encoded")
                 .from_source(source)
         })?;
@@ -177,8 +181,36 @@ impl Wire<'_> {
     /// Whether these are the bytes of its encoding, which is compared as it is made.
     fn encodes_to(&self, encoded: &[u8]) -> bool {
         let mut rest = Same(encoded);
-        serde_ipld_dagcbor::to_writer(&mut rest, self).is_ok() && rest.0.is_empty()
+        self.write(&mut rest).is_ok() && rest.0.is_empty()
     }
+
+    /// Writes each entry where it belongs, the shorter names first; the encoder would keep them all to sort them.
+    fn write(&self, out: &mut impl io::Write) -> Result<(), EncodeError<io::Error>> {
+        let optional = [self.sig.is_some(), self.link.is_some(), self.payload.is_some()];
+        let entries = REQUIRED + optional.into_iter().map(u8::from).sum::<u8>();
+        out.write_all(&[MAP | entries])?;
+        entry(out, "v", Some(&self.v))?;
+        entry(out, "sig", self.sig.as_ref())?;
+        entry(out, "link", self.link.as_ref())?;
+        entry(out, "time", Some(&self.time))?;
+        entry(out, "seqno", Some(&self.seqno))?;
+        entry(out, "topic", Some(&self.topic))?;
+        entry(out, "author", Some(&self.author))?;
+        entry(out, "network", Some(&self.network))?;
+        entry(out, "parents", Some(&self.parents))?;
+        entry(out, "payload", self.payload.as_ref())
+    }
+}
+
+/// Writes a name and its value, if there is one.
+fn entry<T: Serialize>(
+    out: &mut impl io::Write,
+    name: &str,
+    value: Option<&T>,
+) -> Result<(), EncodeError<io::Error>> {
+    let Some(value) = value else { return Ok(()) };
+    serde_ipld_dagcbor::to_writer(&mut *out, &name)?;
+    serde_ipld_dagcbor::to_writer(out, value)
 }
 
 /// Takes what is written for as long as it is what it begins with.
