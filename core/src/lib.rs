@@ -14,6 +14,7 @@ pub mod decoders;
 mod error;
 mod lanes;
 pub mod limits;
+pub mod links;
 pub mod node;
 #[macro_use]
 pub mod registry;

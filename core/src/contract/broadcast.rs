@@ -1,5 +1,7 @@
 //! The part of a transport that delivers messages to every peer on a topic.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
@@ -94,6 +96,18 @@ impl Receipt {
     /// The receipt of a wire that counts.
     pub fn counted(sent_to: u32, skipped: Vec<(Skip, u32)>) -> Self {
         Self { sent_to: Some(sent_to), skipped }
+    }
+
+    /// The receipt of a wire that counts, of one answer for each peer on the topic: why it was left out, or `None`.
+    pub fn tally(answers: impl IntoIterator<Item = Option<Skip>>) -> Self {
+        let (mut sent, mut skipped) = (0, BTreeMap::new());
+        for answer in answers {
+            match answer {
+                None => sent += 1,
+                Some(skip) => *skipped.entry(skip).or_default() += 1,
+            }
+        }
+        Self::counted(sent, skipped.into_iter().collect())
     }
 
     /// The receipt of a wire that does not tell.

@@ -6,6 +6,7 @@
 mod answer;
 mod book;
 mod builder;
+mod checks;
 mod content;
 mod core;
 mod counters;
