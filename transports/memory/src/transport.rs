@@ -52,7 +52,7 @@ impl Memory {
 
     /// Names the instance and the operation in an error of the network.
     fn fail(&self, kind: ErrorKind, operation: &'static str, detail: impl Into<String>) -> Error {
-        Error::new(kind, operation, detail).on(self.host.instance().to_owned())
+        self.host.fail(kind, operation, detail)
     }
 
     fn closed(&self, operation: &'static str) -> Error {
@@ -187,11 +187,7 @@ impl Broadcast for Memory {
     }
 
     async fn publish(&self, message: &Outgoing) -> Result<Receipt> {
-        let (size, limit) = (message.bytes.len(), self.host.limits().envelope_bytes());
-        if size > limit {
-            let detail = format!("a message of {size} bytes; at most {limit} are allowed");
-            return Err(self.fail(ErrorKind::TooLarge, "publish", detail));
-        }
+        self.host.check_message(message)?;
         let mut state = self.state().ok_or_else(|| self.closed("publish"))?;
         let begun = state.begin(self.at, &message.topic, &message.bytes);
         let receipt = begun.and_then(|begun| state.send(self.at, &begun, message.lane, None));
@@ -220,11 +216,7 @@ impl Fetch for Memory {
 
     async fn provide(&self, cid: &Cid) -> Result<()> {
         self.open_for("provide")?;
-        // The host serves what it has, and neighbours are asked: there is nobody to tell.
-        if self.host.has(&Remote::Peer(self.host.me()), cid).await? {
-            return Ok(());
-        }
-        Err(self.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")))
+        self.host.check_provided(cid).await
     }
 
     async fn withdraw(&self, _: &Cid) -> Result<()> {

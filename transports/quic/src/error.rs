@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use carrick_core::{Error, ErrorKind, PeerId};
+use carrick_core::links::Refusal;
+use carrick_core::{Error, ErrorKind};
 use quinn::{ConnectError, ConnectionError, ReadError, ReadExactError, WriteError};
 
+use crate::io::code;
 use crate::tls::Distrust;
 use crate::wire::{Broken, Reason, clean};
 
@@ -12,9 +14,6 @@ use crate::wire::{Broken, Reason, clean};
 const ACCESS_DENIED: u8 = 49;
 /// What to do about a version that we do not speak.
 const SAME_VERSION: &str = "run the same version of this program at both ends";
-/// What to do about a peer that is not admitted here, unless it is banned.
-const ADD_MEMBER: &str = "add its id to `members` under [node]; a ban passes by itself";
-
 /// Why reading or writing frames stopped.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -73,7 +72,7 @@ impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => Self::Lost(error),
-            ReadError::Reset(code) if code == Reason::Stalled.code() => Self::GivenUp,
+            ReadError::Reset(why) if why == code(Reason::Stalled) => Self::GivenUp,
             _ => Self::Stopped,
         }
     }
@@ -175,9 +174,8 @@ impl DialFault {
                     .mend("is the peer running, and does a firewall let UDP through?")
             }
             Self::Distrusted(distrust) => distrusted(distrust, whom),
-            Self::Refused(reason, text) => refused(reason, &text, whom),
-            Self::Full => error(ErrorKind::Busy, "all connections of this node are taken".into())
-                .mend("raise `connections` under [node.limits], or disconnect somebody"),
+            Self::Refused(reason, text) => Refusal::There(reason, text).into_error(whom),
+            Self::Full => Refusal::Full.into_error(whom),
             Self::Handshake(fault) => {
                 let detail = format!("{whom} broke the handshake off: {fault}");
                 match fault {
@@ -193,44 +191,15 @@ impl DialFault {
 }
 
 fn distrusted(distrust: Distrust, whom: &str) -> Error {
-    let refused = |detail: String| Error::new(ErrorKind::Unauthorized, "dial", detail);
-    match distrust {
-        Distrust::OtherKey(found) => refused(format!("{whom} proved another key: it is {found}"))
-            .mend("was the peer set up anew? Then its id, after /p2p/ in the address, changed as well"),
-        Distrust::NotAdmitted(found) => {
-            refused(format!("{found} at {whom} is not admitted here")).mend(ADD_MEMBER)
+    let refusal = match distrust {
+        Distrust::OtherKey(found) => Refusal::OtherKey(found),
+        Distrust::NotAdmitted(found) => Refusal::NotAdmitted(found),
+        Distrust::Oneself => Refusal::Oneself,
+        Distrust::NoPeer => {
+            return Error::new(ErrorKind::Unauthorized, "dial", format!("{whom} has no ed25519 key"));
         }
-        Distrust::NoPeer => refused(format!("{whom} has no ed25519 key")),
-        Distrust::Oneself => oneself(whom),
-    }
-}
-
-/// A dial of this very node.
-pub(crate) fn oneself(whom: &str) -> Error {
-    Error::new(ErrorKind::Config, "dial", format!("{whom} is this node itself"))
-}
-
-fn refused(reason: Reason, text: &str, whom: &str) -> Error {
-    let kind = match reason {
-        Reason::Network | Reason::NotAdmitted | Reason::Disconnected => ErrorKind::Unauthorized,
-        Reason::Version => ErrorKind::Unsupported,
-        Reason::Busy | Reason::Duplicate => ErrorKind::Busy,
-        Reason::Goodbye | Reason::Malformed | Reason::Stalled => ErrorKind::Unreachable,
     };
-    let why = if text.is_empty() { reason.text() } else { text };
-    let error = Error::new(kind, "dial", format!("{whom} refused: {why}"));
-    match reason {
-        Reason::Network => error.mend("compare `network` under [node] at both ends"),
-        Reason::NotAdmitted => error.mend("the other end must name this peer's id in its `members`"),
-        Reason::Version => error.mend(SAME_VERSION),
-        Reason::Disconnected => error.mend("the other end ended the link; it can connect to this one again"),
-        _ => error,
-    }
-}
-
-/// A peer that may not be dialled from here.
-pub(crate) fn not_admitted(peer: &PeerId) -> Error {
-    Error::new(ErrorKind::Unauthorized, "dial", format!("{peer} is not admitted here")).mend(ADD_MEMBER)
+    refusal.into_error(whom)
 }
 
 #[cfg(test)]
@@ -238,15 +207,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_either_end_can_mend_says_how() {
-        let refusals = [Reason::Network, Reason::NotAdmitted, Reason::Version, Reason::Disconnected];
-        let mut faults: Vec<_> =
-            refusals.into_iter().map(|reason| DialFault::Refused(reason, String::new())).collect();
-        faults.push(DialFault::Handshake(Fault::Broken(Broken::Version(2))));
-        faults.push(DialFault::Full);
-        for fault in faults {
-            let told = fault.clone().into_error("a peer");
-            assert!(told.hint().is_some(), "{fault:?}: {told}");
-        }
+    fn a_handshake_of_another_version_says_what_mends_it() {
+        let told = DialFault::Handshake(Fault::Broken(Broken::Version(2))).into_error("a peer");
+        assert!(told.hint().is_some(), "{told}");
     }
 }

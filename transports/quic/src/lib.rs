@@ -7,7 +7,6 @@ mod config;
 pub mod decoders;
 mod error;
 mod io;
-mod state;
 mod tls;
 mod transport;
 mod wire;

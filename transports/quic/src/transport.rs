@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use carrick_core::{
-    Broadcast, BroadcastCaps, Capabilities, Cid, Claims, Discovery, ErrorKind, Fetch, FetchCaps, Fetched,
-    Host, Identity, Multiaddr, Notice, Outgoing, PeerAddr, PeerInfo, Receipt, Remote, Result, Serving, Topic,
+    Broadcast, BroadcastCaps, Capabilities, Cid, Claims, Discovery, Fetch, FetchCaps, Fetched, Host,
+    Identity, Multiaddr, Notice, Outgoing, PeerAddr, PeerInfo, Receipt, Remote, Result, Serving, Topic,
     Transport, Want, WantDag,
 };
 use tokio::time::timeout;
@@ -127,12 +127,8 @@ impl Broadcast for Quic {
     async fn join(&self, topic: &Topic) -> Result<()> {
         self.shared.open("join")?;
         let mut table = self.shared.table();
-        let actions = table.state.join(topic).map_err(|limit| {
-            let detail = format!("{limit} topics are joined, which is the limit");
-            self.shared
-                .fail(ErrorKind::TooLarge, "join", detail)
-                .mend("leave a topic, or raise `topics_per_peer` under [node.limits] on every node")
-        })?;
+        let instance = self.shared.host.instance();
+        let actions = table.state.join(topic).map_err(|error| error.on(instance.to_owned()))?;
         table.run(&self.shared.host, actions);
         Ok(())
     }
@@ -147,17 +143,13 @@ impl Broadcast for Quic {
 
     async fn publish(&self, message: &Outgoing) -> Result<Receipt> {
         self.shared.open("publish")?;
-        let (size, limit) = (message.bytes.len(), self.shared.host.limits().envelope_bytes());
-        if size > limit {
-            let detail = format!("a message of {size} bytes; at most {limit} are allowed");
-            return Err(self.shared.fail(ErrorKind::TooLarge, "publish", detail));
-        }
+        self.shared.host.check_message(message)?;
         Ok(self.shared.send(&message.topic, &message.id, &message.bytes, message.lane))
     }
 
     async fn topic_peers(&self, topic: &Topic) -> Result<Vec<Remote>> {
         self.shared.open("topic_peers")?;
-        Ok(self.shared.table().state.topic_peers(topic).into_iter().map(Remote::Peer).collect())
+        Ok(self.shared.table().state.topic_peers(topic))
     }
 }
 
@@ -173,12 +165,7 @@ impl Fetch for Quic {
 
     async fn provide(&self, cid: &Cid) -> Result<()> {
         self.shared.open("provide")?;
-        // The host serves what it has; neighbours are asked, so there is nobody to tell.
-        let host = &self.shared.host;
-        if host.has(&Remote::Peer(host.me()), cid).await? {
-            return Ok(());
-        }
-        Err(self.shared.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")))
+        self.shared.host.check_provided(cid).await
     }
 
     async fn withdraw(&self, _: &Cid) -> Result<()> {

@@ -20,7 +20,8 @@ use serde::de::DeserializeOwned;
 pub(crate) use bodies::{
     AskBlock, AskDag, ask_has, block_head, message_head, read_cid, read_message, read_topic,
 };
-pub(crate) use hello::{Hello, Reason, Refused, clean};
+pub(crate) use carrick_core::links::Reason;
+pub(crate) use hello::{Hello, Refused, clean};
 
 /// The version of the hello; ALPN names that of the framing.
 pub(crate) const VERSION: u64 = 1;

@@ -30,7 +30,7 @@ async fn a_peer_that_never_reads_costs_its_queue_and_nothing_else() {
     // Of one lane the oldest goes: each new one is taken, and each beyond the bound costs an old one.
     assert!(good.node.counter("dropped") >= 50, "{}", good.node.counter("dropped"));
     let link = good.shared.link(foe.remote().peer().expect("a peer")).expect("linked still");
-    assert!(link.outbox.bytes() <= good.node.limits().send_queue_bytes);
+    assert!(link.messages.bytes() <= good.node.limits().send_queue_bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

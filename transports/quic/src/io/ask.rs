@@ -1,13 +1,13 @@
 //! Asking peers for a block, one after the other, and asking who has one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carrick_core::{Cid, Claim, Error, ErrorKind, Fetched, Misdeed, PeerAddr, PeerId, Remote, Result, Want};
+use carrick_core::links::{Miss, search};
+use carrick_core::{Cid, Fetched, Misdeed, PeerAddr, PeerId, Remote, Result, Want};
 use futures::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::frames::{self, Reader};
@@ -18,140 +18,47 @@ use crate::wire::{self, AskBlock, Broken, Kind};
 
 /// Peers asked at once whether they have a block.
 const ASKED_AT_ONCE: usize = 16;
-/// Every provider gets at least so long, however many there are.
-const MIN_SHARE: Duration = Duration::from_millis(200);
-
-/// Longer than anybody waits, and short enough to count with.
-const A_DAY: Duration = Duration::from_secs(86_400);
 /// Hinted peers that are dialled for one fetch.
 const STRANGERS: usize = 4;
 
-/// Why the providers asked so far gave nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    absent: bool,
-    busy: bool,
-    lost: bool,
-    stalled: bool,
-    too_large: bool,
-}
-
-/// What one provider answered instead of a block.
-#[derive(Clone, Debug)]
-pub(super) enum Miss {
-    /// It has it not.
-    Absent,
-    /// It says that it is above the limit.
-    TooLarge,
-    /// It cannot serve now.
-    Busy,
-    /// It gave up, because we took nothing for too long.
-    GivenUp,
-    /// It went away.
-    Lost,
-    /// It took too long.
-    Stalled,
-}
-
-impl Tally {
-    pub(super) fn note(&mut self, miss: &Miss) {
-        match miss {
-            Miss::Absent => self.absent = true,
-            Miss::TooLarge => self.too_large = true,
-            Miss::Busy => self.busy = true,
-            Miss::GivenUp | Miss::Lost => self.lost = true,
-            Miss::Stalled => self.stalled = true,
-        }
-    }
-
-    /// The error of a search that ended: what could still succeed elsewhere or later goes before "not there".
-    pub(super) fn error(self, shared: &Shared, operation: &'static str, what: &str) -> Error {
-        let (kind, detail) = match self {
-            Self { too_large: true, .. } => {
-                let limit = shared.host.limits().block_bytes;
-                (ErrorKind::TooLarge, format!("{what} is above the limit of {limit} bytes"))
-            }
-            Self { stalled: true, .. } => (ErrorKind::Timeout, format!("the providers of {what} stalled")),
-            Self { busy: true, .. } => (ErrorKind::Busy, format!("the providers of {what} are busy")),
-            Self { lost: true, .. } => (ErrorKind::Unreachable, format!("the providers of {what} went away")),
-            Self { absent: true, .. } => (ErrorKind::NotFound, format!("nobody asked has {what}")),
-            _ => (ErrorKind::NoPeers, format!("there is nobody to ask for {what}")),
-        };
-        shared.fail(kind, operation, detail)
-    }
+/// Somebody to ask.
+#[derive(Clone)]
+pub(super) enum Provider {
+    Linked(Arc<Link>),
+    /// A hinted peer that is dialled first.
+    Stranger(PeerId),
 }
 
 impl Shared {
     /// Asks provider after provider for a block.
     pub(crate) async fn fetch_block(self: &Arc<Self>, want: &Want) -> Result<Fetched> {
         self.open("block")?;
-        let deadline = Instant::now() + want.timeout.min(A_DAY);
-        match timeout_at(deadline, self.search(want, deadline)).await {
-            Ok(found) => found,
-            Err(_) => {
-                let detail = format!("{} did not come within {} s", want.cid, want.timeout.as_secs_f64());
-                Err(self.fail(ErrorKind::Timeout, "block", detail))
-            }
+        let providers = self.providers_for(&want.hints, &want.avoid);
+        search(&self.host, want, providers, |provider, idle| async move {
+            let link = self.reach(provider).await.ok_or(Miss::Lost)?;
+            let bytes = self.ask_block(&link, want, idle).await?;
+            Ok((bytes, link.remote.clone()))
+        })
+        .await
+    }
+
+    /// The link to a provider: `None` where dialling it fails.
+    pub(super) async fn reach(self: &Arc<Self>, provider: Provider) -> Option<Arc<Link>> {
+        match provider {
+            Provider::Linked(link) => Some(link),
+            Provider::Stranger(peer) => self.connect(&PeerAddr::new(peer, vec![])).await.ok(),
         }
     }
 
-    async fn search(self: &Arc<Self>, want: &Want, deadline: Instant) -> Result<Fetched> {
-        let mut tally = Tally::default();
-        let mut providers = self.providers_for(&want.hints, &want.avoid);
-        let mut strangers = self.strangers(&want.hints, &want.avoid);
-        let mut first = true;
-        while !(providers.is_empty() && strangers.is_empty()) {
-            let left = providers.len() + strangers.len();
-            let Some(link) = self.next_provider(&mut providers, &mut strangers).await else {
-                tally.note(&Miss::Lost);
-                continue;
-            };
-            let time = deadline.duration_since(Instant::now());
-            let mut share = time / u32::try_from(left).unwrap_or(u32::MAX);
-            if std::mem::take(&mut first) {
-                // Whoever is hinted should have it: so long that it can be blamed, however many others there are.
-                share = share.max(time / 2);
-            }
-            let idle = share.max(MIN_SHARE).min(self.host.limits().fetch_idle);
-            match self.ask_block(&link, want, idle).await {
-                Ok(bytes) => {
-                    let claim = Claim::new(want.cid, bytes);
-                    return Ok(Fetched { claim, from: Some(link.remote.clone()) });
-                }
-                Err(miss) => tally.note(&miss),
-            }
-        }
-        Err(tally.error(self, "block", &want.cid.to_string()))
-    }
-
-    /// The next of those connected, else the next stranger, who is dialled: `None` when that fails.
-    pub(super) async fn next_provider(
-        self: &Arc<Self>,
-        connected: &mut VecDeque<Arc<Link>>,
-        strangers: &mut VecDeque<PeerId>,
-    ) -> Option<Arc<Link>> {
-        if let Some(link) = connected.pop_front() {
-            return Some(link);
-        }
-        self.connect(&PeerAddr::new(strangers.pop_front()?, vec![])).await.ok()
-    }
-
-    /// Whom to ask, of those connected: the hinted first, then the others from a random one on; nobody to
-    /// avoid.
-    pub(super) fn providers_for(&self, hints: &[PeerId], avoid: &[Remote]) -> VecDeque<Arc<Link>> {
-        let mut links = self.links();
-        links.retain(|link| !avoid.contains(&link.remote));
-        if !links.is_empty() {
-            let start = usize::try_from(self.host.random() % links.len() as u64).unwrap_or(0);
-            links.rotate_left(start);
-        }
-        // Stable: among the others the random order stays.
-        links.sort_by_key(|link| hints.iter().position(|hint| *hint == link.peer).unwrap_or(usize::MAX));
-        links.into()
+    /// Whom to ask: those connected, then strangers; nobody to avoid.
+    pub(super) fn providers_for(&self, hints: &[PeerId], avoid: &[Remote]) -> Vec<Provider> {
+        let linked = self.table().state.providers(hints, avoid, self.host.random());
+        let strangers = self.strangers(hints, avoid).into_iter().map(Provider::Stranger);
+        linked.into_iter().map(Provider::Linked).chain(strangers).collect()
     }
 
     /// Hinted peers that are not connected, but whose address is known.
-    pub(super) fn strangers(&self, hints: &[PeerId], avoid: &[Remote]) -> VecDeque<PeerId> {
+    fn strangers(&self, hints: &[PeerId], avoid: &[Remote]) -> Vec<PeerId> {
         let unknown = |peer: &&PeerId| {
             **peer != self.host.me()
                 && self.link(peer).is_none()

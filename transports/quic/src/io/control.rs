@@ -60,7 +60,7 @@ impl Shared {
         }
     }
 
-    async fn read_control_frame(&self, link: &Link, reader: &mut Reader) -> Result<Kind, Fault> {
+    async fn read_control_frame(&self, link: &Arc<Link>, reader: &mut Reader) -> Result<Kind, Fault> {
         let head = reader.expect(&[Kind::Join, Kind::Leave, Kind::Record]).await?;
         let body = reader.body(head.length).await?;
         if head.kind == Kind::Record {
@@ -71,7 +71,7 @@ impl Shared {
         let joins = head.kind == Kind::Join;
         let actions = table
             .state
-            .heard(&link.peer, link.id, topic, joins)
+            .heard(&link.peer, link, topic, joins)
             .map_err(|_| Broken::Body(head.kind, "one topic too many"))?;
         table.run(&self.host, actions);
         Ok(head.kind)

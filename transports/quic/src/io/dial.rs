@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use carrick_core::{ErrorKind, Multiaddr, PeerAddr, PeerId, Remote, Result};
+use carrick_core::{PeerAddr, PeerId, Remote, Result};
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
@@ -13,13 +13,15 @@ use quinn::{ClientConfig, ConnectError, Connection, ConnectionError};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
-use super::Shared;
 use super::link::Link;
+use super::{Shared, code};
 use crate::address::{self, Target};
-use crate::error::{DialFault, Fault, not_admitted, oneself};
+use crate::error::{DialFault, Fault};
 use crate::tls;
 use crate::wire::Reason;
 
+/// What an address looks like.
+const EXAMPLE: &str = "/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…";
 /// Most addresses tried in one dial.
 const MAX_ADDRS: usize = 16;
 /// The next address is tried so long after the one before, unless that answered.
@@ -58,44 +60,15 @@ impl Shared {
 
     /// Connects, or finds the link there is.
     pub(super) async fn connect(self: &Arc<Self>, peer: &PeerAddr) -> Result<Arc<Link>> {
-        let whom = peer.to_string();
-        let instance = self.host.instance().to_owned();
-        if let Some(id) = &peer.peer {
-            if *id == self.host.me() {
-                return Err(oneself(&whom).on(instance));
-            }
-            if let Some(link) = self.link(id) {
-                return Ok(link);
-            }
-            if !self.host.admits(id) {
-                return Err(not_admitted(id).on(instance));
-            }
+        if let Some(link) = peer.peer.as_ref().and_then(|id| self.link(id)) {
+            return Ok(link);
         }
-        let targets = self.targets(peer)?;
+        let mut targets = self.host.dialled(peer, address::target, EXAMPLE)?;
+        targets.truncate(MAX_ADDRS);
         let linked = self.try_targets(peer.peer, targets).await;
         // Closed in the middle: the endpoint refused, whatever the fault says.
         self.open("dial")?;
-        linked.map_err(|fault| fault.into_error(&whom).on(instance))
-    }
-
-    /// The QUIC addresses to try: those given, or what the node learnt.
-    fn targets(&self, peer: &PeerAddr) -> Result<Vec<Target>> {
-        let learnt: Vec<Multiaddr> = match &peer.peer {
-            Some(id) if peer.addrs.is_empty() => self.host.addresses(id),
-            _ => vec![],
-        };
-        let targets: Vec<_> =
-            peer.addrs.iter().chain(&learnt).filter_map(address::target).take(MAX_ADDRS).collect();
-        if !targets.is_empty() {
-            return Ok(targets);
-        }
-        if peer.addrs.is_empty() {
-            let detail = format!("no QUIC address of {peer} is known");
-            let error = self.fail(ErrorKind::Config, "dial", detail);
-            return Err(error.mend("dial it with its address: /ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…"));
-        }
-        let error = self.fail(ErrorKind::Config, "dial", format!("{peer} is no QUIC address"));
-        Err(error.mend("write it as /ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…"))
+        linked.map_err(|fault| fault.into_error(&peer.to_string()).on(self.host.instance().to_owned()))
     }
 
     async fn try_targets(
@@ -117,7 +90,7 @@ impl Shared {
         }
         let _turn = turn;
         if let Some(link) = self.link(&peer) {
-            connection.close(Reason::Duplicate.code(), Reason::Duplicate.text().as_bytes());
+            connection.close(code(Reason::Duplicate), Reason::Duplicate.text().as_bytes());
             return Ok(link);
         }
         let deadline = self.host.limits().handshake;

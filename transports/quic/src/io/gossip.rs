@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use carrick_core::links::{Arrived, Packed};
 use carrick_core::{Inbound, Lane, MessageId, Misdeed, Relay, Topic};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -16,7 +17,6 @@ use super::frames::{self, Reader};
 use super::hello::BEFORE_BLOCKS;
 use super::link::{Link, RETIREMENT};
 use crate::error::Fault;
-use crate::state::Arrived;
 use crate::wire::{self, Broken, Kind};
 
 /// Messages are written about so many bytes at a time.
@@ -34,12 +34,16 @@ impl Shared {
         let Ok(mut stream) = link.connection.open_uni().await else { return };
         let _ = stream.set_priority(BEFORE_BLOCKS);
         loop {
-            let chunks = tokio::select! {
+            let mut chunks = Vec::new();
+            let each = |Packed { head, bytes }| chunks.extend([head, bytes]);
+            let more = tokio::select! {
                 biased;
                 _ = link.connection.closed() => return,
-                chunks = link.outbox.take(BATCH) => chunks,
+                more = link.messages.take(BATCH, each) => more,
             };
-            let Some(mut chunks) = chunks else { break };
+            if !more {
+                break;
+            }
             if frames::write(&mut stream, &mut chunks, None).await.is_err() {
                 return;
             }

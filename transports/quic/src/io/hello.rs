@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use carrick_core::links::{Action, Arrival};
 use carrick_core::{PeerId, PeerRecord, Remote, Topic};
 use quinn::{Connection, SendStream};
 use tokio::time::timeout;
 
-use super::Shared;
 use super::frames::{self, Reader};
 use super::link::{Link, Taken};
+use super::{Shared, code};
 use crate::error::{DialFault, Fault};
-use crate::state::{Action, Arrival};
 use crate::tls;
 use crate::wire::{Broken, Hello, Kind, Reason, Refused, VERSION};
 
@@ -39,7 +39,7 @@ impl Shared {
         let theirs = match self.read_answer(&mut reader).await {
             Ok(hello) => hello,
             Err(fault) => {
-                connection.close(Reason::Goodbye.code(), b"");
+                connection.close(code(Reason::Goodbye), b"");
                 return Err(fault);
             }
         };
@@ -47,7 +47,7 @@ impl Shared {
         let taken = self
             .judge(&peer, &theirs)
             .and_then(|()| self.take(&connection, peer, theirs, Some(ours)))
-            .inspect_err(|reason| connection.close(reason.code(), reason.text().as_bytes()));
+            .inspect_err(|reason| connection.close(code(*reason), reason.text().as_bytes()));
         match taken {
             Ok(Accepted { taken, .. }) => {
                 self.start(taken, send, reader, None);
@@ -149,7 +149,7 @@ impl Shared {
         let id = table.next_link();
         let taken = Link::taken(self, id, peer, connection.clone(), dialled);
         let arrival = Arrival {
-            link: id,
+            link: taken.link.clone(),
             peer,
             dialled,
             session: hello.session,
@@ -158,7 +158,7 @@ impl Shared {
             ours,
         };
         let actions = match table.state.up(arrival) {
-            Err(Reason::Duplicate) if dialled => vec![Action::Retire(id)],
+            Err(Reason::Duplicate) if dialled => vec![Action::Retire(taken.link.clone())],
             decided => decided?,
         };
         table.insert(taken.link.clone());
@@ -175,6 +175,6 @@ impl Shared {
             // The far end closes when it has read it; the close below says the same.
             let _ = timeout(PARTING, connection.closed()).await;
         }
-        connection.close(reason.code(), reason.text().as_bytes());
+        connection.close(code(reason), reason.text().as_bytes());
     }
 }

@@ -1,22 +1,21 @@
 //! One connection to one peer, from its hello to its end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use carrick_core::{Direction, Lane, LaneQueue, Misdeed, Multiaddr, PeerId, PeerInfo, Pushed, Remote, Time};
+use carrick_core::links::{Packed, SendQueue};
+use carrick_core::{Direction, Misdeed, Multiaddr, PeerId, PeerInfo, Remote, Time};
 use quinn::{ConnectionError, SendStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::frames::Reader;
 use super::sockets::connection_window;
+use super::{Shared, code};
 use crate::address;
 use crate::error::Fault;
-use crate::state::LinkId;
 use crate::wire::Reason;
 
 /// Control frames that may wait for one peer. Whoever lets more pile up does not read, and is let go.
@@ -24,13 +23,16 @@ pub(super) const CONTROL_FRAMES: usize = 512;
 /// How long a link that another one replaced still carries what was on its way.
 pub(super) const RETIREMENT: Duration = Duration::from_secs(2);
 
+/// Numbers the links of one transport.
+pub(crate) type LinkId = u64;
+
 /// A link whose peer is known and admitted.
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) peer: PeerId,
     pub(crate) remote: Remote,
     pub(crate) connection: quinn::Connection,
-    pub(crate) outbox: Outbox,
+    pub(crate) messages: SendQueue<Packed>,
     /// Cancelled when no more messages will be written: a retired link sent what was queued, any other one ended.
     pub(super) flushed: CancellationToken,
     direction: Direction,
@@ -71,7 +73,7 @@ impl Link {
             peer,
             remote: Remote::Peer(peer),
             connection,
-            outbox: Outbox::new(shared.host.limits().send_queue_bytes),
+            messages: SendQueue::new(shared.host.limits()),
             flushed: CancellationToken::new(),
             direction: if dialled { Direction::Outbound } else { Direction::Inbound },
             since: shared.host.now(),
@@ -128,91 +130,23 @@ impl Link {
 
     /// Ends the link; the far end learns why.
     pub(crate) fn close(&self, reason: Reason) {
-        self.connection.close(reason.code(), reason.text().as_bytes());
+        self.connection.close(code(reason), reason.text().as_bytes());
     }
 
     /// Another link took its place: what is queued still goes out.
     pub(crate) fn retire(&self) {
-        self.outbox.retire();
+        self.messages.close();
     }
 
     /// Whether another link took its place.
     pub(crate) fn is_retired(&self) -> bool {
-        self.outbox.retired.load(Ordering::Acquire)
+        self.messages.is_closed()
     }
 }
 
 impl Drop for Walking<'_> {
     fn drop(&mut self) {
         self.0.walks().now -= 1;
-    }
-}
-
-/// A message ready to be written: its head, shared by all peers it goes to, and its bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Frame {
-    /// Length, kind, topic.
-    pub(crate) head: Bytes,
-    /// The message.
-    pub(crate) bytes: Bytes,
-}
-
-/// Messages that wait to be written to one peer.
-pub(crate) struct Outbox {
-    queue: Mutex<LaneQueue<Frame>>,
-    ready: Notify,
-    retired: AtomicBool,
-}
-
-impl Outbox {
-    fn new(max_bytes: usize) -> Self {
-        let queue = Mutex::new(LaneQueue::new(max_bytes));
-        Self { queue, ready: Notify::new(), retired: AtomicBool::new(false) }
-    }
-
-    /// Lets a message wait.
-    pub(crate) fn push(&self, lane: Lane, frame: Frame) -> Pushed {
-        let bytes = frame.head.len() + frame.bytes.len();
-        let pushed = self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(lane, frame, bytes);
-        self.ready.notify_one();
-        pushed
-    }
-
-    /// The chunks of the next messages, about `bytes` of them; waits for the first. `None` when nothing more
-    /// will come.
-    pub(super) async fn take(&self, bytes: usize) -> Option<Vec<Bytes>> {
-        loop {
-            let chunks = self.take_now(bytes);
-            if !chunks.is_empty() {
-                return Some(chunks);
-            }
-            if self.retired.load(Ordering::Acquire) {
-                return None;
-            }
-            self.ready.notified().await;
-        }
-    }
-
-    fn take_now(&self, bytes: usize) -> Vec<Bytes> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut chunks, mut taken) = (Vec::new(), 0);
-        while taken < bytes {
-            let Some(Frame { head, bytes }) = queue.pop() else { break };
-            taken += head.len() + bytes.len();
-            chunks.extend([head, bytes]);
-        }
-        chunks
-    }
-
-    /// How much waits.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).bytes()
-    }
-
-    fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
-        self.ready.notify_one();
     }
 }
 
@@ -253,7 +187,7 @@ impl Shared {
             && Reason::from_code(close.error_code.into_inner()) == Reason::Disconnected
         {
             let mut table = self.table();
-            if table.state.link(&link.peer) == Some(link.id) {
+            if table.state.link(&link.peer).is_some_and(|known| known.id == link.id) {
                 // The link is gone already: nothing is left to close.
                 let _ = table.state.part(link.peer);
             }

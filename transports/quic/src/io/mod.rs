@@ -22,20 +22,19 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use carrick_core::{Error, ErrorKind, Host, Lane, MessageId, Notice, PeerId, Receipt, Result, Skip, Topic};
+use carrick_core::links::{self, Action, Packed};
+use carrick_core::{Error, ErrorKind, Host, Lane, MessageId, PeerId, Receipt, Result, Topic};
 use futures::future::join_all;
 use quinn::VarInt;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::link::Frame;
 use crate::QuicConfig;
-use crate::state::{Action, LinkId, State};
 use crate::tls::Credentials;
 use crate::wire::{self, Kind, Reason};
 use accept::Places;
 use dial::Dials;
-use link::Link;
+use link::{Link, LinkId};
 use sockets::Sockets;
 
 /// What all tasks of one transport share.
@@ -55,9 +54,9 @@ pub(crate) struct Shared {
     table: Mutex<Table>,
 }
 
-/// The state machine and the links that it speaks of.
+/// Who is linked, and all links: those that another one replaced, too, for as long as they last.
 pub(crate) struct Table {
-    pub(crate) state: State,
+    pub(crate) state: links::Table<Link>,
     links: BTreeMap<LinkId, Arc<Link>>,
     next: LinkId,
 }
@@ -71,7 +70,7 @@ impl Shared {
         sockets: Sockets,
     ) -> Arc<Self> {
         let limits = host.limits();
-        let state = State::new(host.me(), limits.connections, limits.topics_per_peer);
+        let state = links::Table::new(host.me(), limits);
         Arc::new(Self {
             // Not from the host: a seeded run, started again, must not look like the same one.
             session: RandomState::new().build_hasher().finish(),
@@ -89,7 +88,7 @@ impl Shared {
 
     /// An error of this instance.
     pub(crate) fn fail(&self, kind: ErrorKind, operation: &'static str, detail: impl Into<String>) -> Error {
-        Error::new(kind, operation, detail).on(self.host.instance().to_owned())
+        self.host.fail(kind, operation, detail)
     }
 
     /// `Closed` once the transport is closed.
@@ -108,39 +107,22 @@ impl Shared {
     /// The link to a peer; one whose end was not noticed yet is none.
     pub(crate) fn link(&self, peer: &PeerId) -> Option<Arc<Link>> {
         let table = self.table();
-        let link = table.links.get(&table.state.link(peer)?)?;
+        let link = table.state.link(peer)?;
         link.connection.close_reason().is_none().then(|| link.clone())
     }
 
     /// The links to all peers, sorted by peer.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        let table = self.table();
-        table.state.peers().filter_map(|(_, link)| table.links.get(&link).cloned()).collect()
+        self.table().state.links().map(|(_, link)| link.clone()).collect()
     }
 
     /// Puts a message into the queue of every peer it goes to.
     pub(crate) fn send(&self, topic: &Topic, id: &MessageId, bytes: &Bytes, lane: Lane) -> Receipt {
-        let frame = Frame { head: wire::message_head(topic, bytes.len()), bytes: bytes.clone() };
-        let (mut sent, mut full, mut banned) = (0, 0, 0);
-        let table = self.table();
-        for (_, link) in table.state.targets(topic, id, lane) {
-            let Some(link) = table.links.get(&link) else { continue };
-            if !self.host.relays_to(&link.remote) {
-                banned += 1;
-                continue;
-            }
-            let pushed = link.outbox.push(lane, frame.clone());
-            if pushed.taken {
-                sent += 1;
-            } else {
-                full += 1;
-            }
-            if pushed.dropped > 0 {
-                self.host.notice(Notice::Dropped { remote: link.remote.clone(), count: pushed.dropped });
-            }
-        }
-        let skipped = [(Skip::QueueFull, full), (Skip::Banned, banned)];
-        Receipt::counted(sent, skipped.into_iter().filter(|(_, count)| *count > 0).collect())
+        let message = Packed { head: wire::message_head(topic, bytes.len()), bytes: bytes.clone() };
+        let size = message.head.len() + bytes.len();
+        let push =
+            |link: &Arc<Link>| link.messages.push(&self.host, &link.remote, lane, message.clone(), size);
+        Receipt::tally(self.table().state.targets(topic, id, lane).map(push))
     }
 
     /// Lets what is queued go out; waits until every far end has it.
@@ -157,11 +139,9 @@ impl Shared {
     }
 }
 
-impl Reason {
-    /// The code as QUIC carries it.
-    pub(crate) fn code(self) -> VarInt {
-        VarInt::from_u32(self as u32)
-    }
+/// A reason as QUIC carries it: the code of CONNECTION_CLOSE, and the number of a refusal.
+pub(crate) fn code(reason: Reason) -> VarInt {
+    VarInt::from_u32(reason as u32)
 }
 
 impl Table {
@@ -180,45 +160,39 @@ impl Table {
     pub(crate) fn end(&mut self, host: &Host, link: LinkId, reason: Reason) {
         let Some(link) = self.links.remove(&link) else { return };
         link.close(reason);
-        let actions = self.state.down(&link.peer, link.id);
+        let actions = self.state.down(&link.peer, &link);
         self.run(host, actions);
     }
 
     /// Ends the link to a peer whose connection is gone, before its own task does.
     pub(crate) fn end_dead(&mut self, host: &Host, peer: &PeerId) {
-        let link = self.state.link(peer).and_then(|link| self.links.get(&link));
+        let link = self.state.link(peer);
         if let Some(id) = link.filter(|link| link.connection.close_reason().is_some()).map(|link| link.id) {
             self.end(host, id, Reason::Goodbye);
         }
     }
 
-    /// Carries out what the state machine decided, in its order: hence under the lock.
-    pub(crate) fn run(&mut self, host: &Host, actions: Vec<Action>) {
+    /// Carries out what the table decided, in its order: hence under the lock.
+    pub(crate) fn run(&mut self, host: &Host, actions: Vec<Action<Link>>) {
         for action in actions {
             match action {
                 Action::Notice(notice) => host.notice(notice),
                 Action::Announce { link, topic, joined } => {
                     let kind = if joined { Kind::Join } else { Kind::Leave };
-                    self.with(link, |link| link.tell(wire::frame(kind, topic.as_str().as_bytes())));
+                    link.tell(wire::frame(kind, topic.as_str().as_bytes()));
                 }
-                Action::Retire(link) => self.retire(link),
-                Action::Close(link, reason) => self.end(host, link, reason),
+                Action::Retire(link) => self.retire(&link),
+                Action::Close(link, reason) => self.end(host, link.id, reason),
             }
         }
     }
 
     /// Retires a link; one of the same peer that was retired before has had its time.
-    fn retire(&self, id: LinkId) {
-        let Some(link) = self.links.get(&id) else { return };
-        let before = |other: &&Arc<Link>| other.peer == link.peer && other.id != id && other.is_retired();
+    fn retire(&self, link: &Link) {
+        let before =
+            |other: &&Arc<Link>| other.peer == link.peer && other.id != link.id && other.is_retired();
         self.links.values().filter(before).for_each(|link| link.close(Reason::Duplicate));
         link.retire();
-    }
-
-    fn with(&self, link: LinkId, act: impl FnOnce(&Link)) {
-        if let Some(link) = self.links.get(&link) {
-            act(link);
-        }
     }
 
     /// Ends every link to a peer that is not admitted any more.

@@ -11,9 +11,9 @@ use futures::StreamExt;
 use quinn::{RecvStream, SendStream};
 use tokio::sync::Notify;
 
-use super::Shared;
 use super::frames::{self, Reader};
 use super::link::Link;
+use super::{Shared, code};
 use crate::error::Fault;
 use crate::wire::{self, AskBlock, AskDag, Kind, Reason};
 
@@ -175,7 +175,7 @@ impl Drop for Answer {
     /// Half an answer must not look like a whole one, nor wait for a reader that is not there.
     fn drop(&mut self) {
         if !self.whole {
-            let _ = self.send.reset(Reason::Stalled.code());
+            let _ = self.send.reset(code(Reason::Stalled));
         }
     }
 }

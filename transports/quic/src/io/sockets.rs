@@ -10,6 +10,7 @@ use carrick_core::{Error, ErrorKind, Limits, Multiaddr, Result};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::code;
 use crate::QuicConfig;
 use crate::address;
 use crate::tls::Credentials;
@@ -118,7 +119,7 @@ impl Sockets {
     pub(crate) fn close(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         for (endpoint, _) in self.endpoints().all() {
-            endpoint.close(Reason::Goodbye.code(), Reason::Goodbye.text().as_bytes());
+            endpoint.close(code(Reason::Goodbye), Reason::Goodbye.text().as_bytes());
         }
     }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use carrick_core::limits::MAX_ROOTS;
-use carrick_core::{Cid, Claim, Claims, ErrorKind, Fetched, Misdeed, PeerId, RAW, Result, WantDag};
+use carrick_core::links::{Miss, Tally};
+use carrick_core::{Cid, Claim, Claims, ErrorKind, Fetched, Misdeed, RAW, Result, WantDag};
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Miss, Tally};
+use super::ask::Provider;
 use super::frames::Reader;
 use super::link::Link;
 use crate::wire::{AskDag, Kind, MAX_HAVE};
@@ -34,17 +35,15 @@ impl Shared {
             return Err(self.fail(ErrorKind::Config, "dag", detail));
         }
         let providers = self.providers_for(&want.hints, &want.avoid);
-        let strangers = self.strangers(&want.hints, &want.avoid);
-        if providers.is_empty() && strangers.is_empty() {
-            return Err(Tally::default().error(self, "dag", &want.roots[0].to_string()));
+        if providers.is_empty() {
+            return Err(Tally::default().error(&self.host, "dag", &want.roots[0].to_string()));
         }
         let room = 2 * self.host.limits().block_bytes;
         let walk = Walk {
             shared: self.clone(),
             left: want.limit_bytes,
             want: want.clone(),
-            providers,
-            strangers,
+            providers: providers.into(),
             passed: BTreeSet::new(),
             waited: false,
             tally: Tally::default(),
@@ -63,8 +62,7 @@ impl Shared {
 struct Walk {
     shared: Arc<Shared>,
     want: WantDag,
-    providers: VecDeque<Arc<Link>>,
-    strangers: VecDeque<PeerId>,
+    providers: VecDeque<Provider>,
     passed: BTreeSet<Cid>,
     /// Whether the caller was slower than the provider, so that for a while nothing was read.
     waited: bool,
@@ -104,11 +102,10 @@ impl Walk {
         to: &mpsc::Sender<Waiting>,
         room: &Arc<Semaphore>,
     ) -> Option<carrick_core::Error> {
-        while !(self.providers.is_empty() && self.strangers.is_empty()) {
+        while let Some(provider) = self.providers.pop_front() {
             let shared = self.shared.clone();
-            let next = shared.next_provider(&mut self.providers, &mut self.strangers);
-            let Ok(Some(link)) = timeout(self.want.timeout, next).await else {
-                self.tally.note(&Miss::Lost);
+            let Ok(Some(link)) = timeout(self.want.timeout, shared.reach(provider)).await else {
+                self.tally.note(Miss::Lost);
                 continue;
             };
             match self.ask_all(&link, to, room).await {
@@ -117,10 +114,10 @@ impl Walk {
                     let detail = format!("more than {} bytes are under the roots", self.want.limit_bytes);
                     return Some(self.shared.fail(ErrorKind::TooLarge, "dag", detail));
                 }
-                End::Next(miss) => self.tally.note(&miss),
+                End::Next(miss) => self.tally.note(miss),
             }
         }
-        Some(self.tally.error(&self.shared, "dag", "a block under the roots"))
+        Some(self.tally.error(&self.shared.host, "dag", "a block under the roots"))
     }
 
     /// Asks one provider until it has no more, or is to blame. One that gave up because our caller paused is

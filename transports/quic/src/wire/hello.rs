@@ -1,6 +1,7 @@
 //! The first frame of each end: a hello, or why not.
 
 use bytes::Bytes;
+use carrick_core::links::Reason;
 use carrick_core::{Limits, NetworkId, Topic};
 use serde::{Deserialize, Serialize};
 
@@ -55,64 +56,6 @@ impl Hello {
             return Err(Broken::Body(Kind::Hello, "topics not in order"));
         }
         Ok(hello)
-    }
-}
-
-/// Why a link was refused or ended. The number is the code of a [`Refused`] frame and of CONNECTION_CLOSE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Reason {
-    /// The node closes.
-    Goodbye = 0,
-    /// It speaks another version of the hello.
-    Version = 1,
-    /// It is of another network.
-    Network = 2,
-    /// It is not a member, or banned.
-    NotAdmitted = 3,
-    /// All connections are taken.
-    Busy = 4,
-    /// There is a link between the two already, and that one stays.
-    Duplicate = 5,
-    /// It broke the wire format.
-    Malformed = 6,
-    /// The far end's user ended the link; it is not to be dialled again by itself.
-    Disconnected = 7,
-    /// It did not read what it must.
-    Stalled = 8,
-}
-
-impl Reason {
-    const ALL: [Self; 9] = [
-        Self::Goodbye,
-        Self::Version,
-        Self::Network,
-        Self::NotAdmitted,
-        Self::Busy,
-        Self::Duplicate,
-        Self::Malformed,
-        Self::Disconnected,
-        Self::Stalled,
-    ];
-
-    /// The reason behind a number; one that a later version added counts as [`Reason::Goodbye`].
-    pub(crate) fn from_code(code: u64) -> Self {
-        Self::ALL.into_iter().find(|known| *known as u64 == code).unwrap_or(Self::Goodbye)
-    }
-
-    /// In words, for the far end and for logs.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::Goodbye => "the node closes",
-            Self::Version => "it speaks another version of the protocol",
-            Self::Network => "it belongs to another network",
-            Self::NotAdmitted => "this peer is not admitted",
-            Self::Busy => "all its connections are taken",
-            Self::Duplicate => "there is a connection already",
-            Self::Malformed => "a frame broke the wire format",
-            Self::Disconnected => "the link was ended by its user",
-            Self::Stalled => "nothing was read for too long",
-        }
     }
 }
 
