@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use carrick_core::{Error, ErrorKind, Multiaddr, PeerAddr, Protocol, Result};
 use serde::Deserialize;
 
+/// What an address of this transport looks like.
+pub(crate) const EXAMPLE: &str = "/ip4/10.0.0.7/tcp/4700/p2p/12D3KooW…";
+
 /// The table `[transport.tcp]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,7 +38,7 @@ impl TcpConfig {
     pub fn check(&self) -> Result<SocketAddr> {
         let wrong = |detail| {
             let error = Error::new(ErrorKind::Config, "configuration", detail);
-            error.mend("write addresses as /ip4/10.0.0.7/tcp/4700")
+            error.mend(format!("write addresses as {EXAMPLE}"))
         };
         let is_ours = |peer: &PeerAddr| peer.addrs.iter().any(|addr| socket_addr(addr).is_some());
         if let Some(peer) = self.bootstrap.iter().find(|peer| !is_ours(peer)) {

@@ -1,110 +1,132 @@
-//! The handshake: each end signs what the other one chose, so each knows whose key is at the far end.
-//!
-//! ```text
-//! dialler                              acceptor
-//! Hello { network, key, nonce } ─────►
-//!                               ◄───── Hello { network, key, nonce }
-//!                               ◄───── Proof(signature)
-//! Proof(signature)              ─────►
-//!                               ◄───── Welcome
-//! ```
-//!
-//! In place of any of them, `Bye` says why not. The proof holds for the moment of the handshake: nothing binds what
-//! follows to it. Who sits in the middle of the wire can let two ends shake hands and then speak for both. Only
-//! encryption helps against that, as TLS or Noise has it.
+//! From a socket to a link: Noise proves the keys and encrypts, a multiplexer makes streams, and on the first of them each
+//! end says hello.
 
-use carrick_core::{Bytes, Host, PeerId, PublicKey};
-use tokio::io::AsyncWriteExt as _;
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+
+use carrick_core::links::{Greeted, Hub, Reason};
+use carrick_core::{Bytes, Host, PeerId, Topic};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use libp2p_core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _};
+use libp2p_noise as noise;
+use remoc::chmux::{ChMux, ChMuxError, Client, Listener, Receiver, Sender};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_util::bytes::BytesMut;
+use tokio_util::codec::LengthDelimitedCodec;
+use tokio_util::compat::{FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
 
-use crate::wire::{End, Frame, read_frame};
+use crate::config::multiaddr;
+use crate::wire::{self, Frame, Streams};
 
-/// What one end says before it proves anything.
-struct Hello {
-    key: PublicKey,
-    nonce: [u8; 32],
+/// Noise fails where the two ends do not agree on it: so a node of another version never gets further.
+const VERSION: &[u8] = b"carrick tcp 2";
+
+/// Carries all streams of a connection for as long as it is polled, and answers why it ended.
+pub(crate) type Carrier = BoxFuture<'static, Result<(), ChMuxError<io::Error, io::Error>>>;
+
+/// A connection whose far end proved its key.
+pub(crate) struct Connection {
+    pub(crate) peer: PeerId,
+    pub(crate) carrier: Carrier,
+    /// Opens streams,
+    client: Client,
+    /// and this one takes those that the far end opens.
+    pub(crate) listener: Listener,
+    /// The first stream.
+    pub(crate) to: Sender,
+    pub(crate) from: Receiver,
 }
 
-/// Proves us to who was dialled, after it proved itself and is wanted. The caller waits for the welcome.
-pub(crate) async fn greet(
-    host: &Host,
-    stream: &mut TcpStream,
-    expected: Option<PeerId>,
-) -> Result<PeerId, End> {
-    let ours = send_hello(host, stream).await?;
-    let theirs = read_hello(host, stream).await?;
-    let peer = theirs.key.to_peer_id();
-    match expected {
-        _ if peer == host.me() => return Err(End::Oneself),
-        Some(expected) if expected != peer => return Err(End::AnotherKey),
-        _ if !host.admits(&peer) => return Err(End::NotAdmitted),
-        _ => {}
+impl Connection {
+    /// Proves both keys, and opens the first stream.
+    pub(crate) async fn new(host: &Host, stream: TcpStream, dialled: bool) -> Result<Self, Reason> {
+        stream.set_nodelay(true)?;
+        let config = noise::Config::new(host.keypair()).map_err(io::Error::other)?;
+        let config = config.with_prologue(VERSION.into());
+        let proving = match dialled {
+            true => config.upgrade_outbound(stream.compat(), ""),
+            false => config.upgrade_inbound(stream.compat(), ""),
+        };
+        let (peer, encrypted) = proving.await.map_err(io::Error::other)?;
+        let config = wire::streams(host.limits());
+        let frames = LengthDelimitedCodec::builder()
+            .max_frame_length(config.max_frame_length() as usize)
+            .new_framed(encrypted.compat());
+        let (sink, stream) = frames.split();
+        let muxing = ChMux::new(config, sink, stream.map_ok(BytesMut::freeze)).await;
+        let (mux, client, mut listener) = muxing.map_err(io::Error::from)?;
+        let mut carrier = mux.run().boxed();
+        let first = async {
+            match dialled {
+                true => client.connect().await.ok().ok_or(Reason::Goodbye),
+                false => listener.accept().await.ok().flatten().ok_or(Reason::Goodbye),
+            }
+        };
+        let (to, from) = carry(&mut carrier, first).await?;
+        Ok(Self { peer, carrier, client, listener, to, from })
     }
-    check_proof(host, stream, &theirs, &statement(host, b"acceptor", &ours, &theirs)).await?;
-    send_proof(host, stream, &statement(host, b"dialler ", &ours, &theirs)).await?;
-    Ok(peer)
-}
 
-/// Waits for the last word of who was dialled.
-pub(crate) async fn until_welcome(host: &Host, stream: &mut TcpStream) -> Result<(), End> {
-    match Frame::decode(&next(host, stream).await?)? {
-        Frame::Welcome => Ok(()),
-        other => Err(out_of_turn(other)),
+    /// The dialler says hello, and waits for that of the far end.
+    pub(crate) async fn greet(&mut self, hub: &Hub<Streams>, addr: SocketAddr) -> Result<Greeted, Reason> {
+        let ours = hub.topics();
+        let greeting = async {
+            self.to.send(hello(hub, &ours)).await.map_err(|_| Reason::Goodbye)?;
+            read_hello(hub.host(), &mut self.from).await
+        };
+        let (session, theirs) = carry(&mut self.carrier, greeting).await?;
+        Ok(Greeted { peer: self.peer, addr: multiaddr(addr), session, theirs, ours: Some(ours) })
+    }
+
+    /// The acceptor waits for a hello. Its own is the first frame of the link.
+    pub(crate) async fn greeted(&mut self, host: &Host, addr: SocketAddr) -> Result<Greeted, Reason> {
+        let (session, theirs) = carry(&mut self.carrier, read_hello(host, &mut self.from)).await?;
+        Ok(Greeted { peer: self.peer, addr: multiaddr(addr), session, theirs, ours: None })
+    }
+
+    /// Says why not, and waits until the far end has closed.
+    pub(crate) async fn refuse(&mut self, why: Reason) {
+        let refusing = async {
+            let _ = self.to.send(Frame::Bye(why as u8).encode()).await;
+            pending::<Result<(), Reason>>().await
+        };
+        let _ = carry(&mut self.carrier, refusing).await;
+    }
+
+    /// What a link needs beside the first stream.
+    pub(crate) fn streams(&self, host: &Host) -> Streams {
+        Streams { client: self.client.clone(), room: Semaphore::new(host.limits().streams_per_peer) }
     }
 }
 
-/// Proves us to who dialled, and asks whether it is wanted. The caller says `Welcome` or `Bye`.
-pub(crate) async fn answer(host: &Host, stream: &mut TcpStream) -> Result<PeerId, End> {
-    let theirs = read_hello(host, stream).await?;
-    let ours = send_hello(host, stream).await?;
-    send_proof(host, stream, &statement(host, b"acceptor", &theirs, &ours)).await?;
-    check_proof(host, stream, &theirs, &statement(host, b"dialler ", &theirs, &ours)).await?;
-    let peer = theirs.key.to_peer_id();
-    if host.admits(&peer) { Ok(peer) } else { Err(End::NotAdmitted) }
+/// Does something on the streams while they are carried.
+async fn carry<T>(
+    carrier: &mut Carrier,
+    doing: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
+    tokio::select! {
+        done = doing => done,
+        _ = carrier => Err(Reason::Goodbye),
+    }
 }
 
-/// What one end signs: all that makes this handshake another one than any before.
-fn statement(host: &Host, by: &[u8; 8], dialler: &Hello, acceptor: &Hello) -> Vec<u8> {
-    let [first, second] = [dialler, acceptor].map(|hello| hello.key.to_peer_id().to_bytes());
-    let network = host.network().as_str().as_bytes();
-    [b"carrick tcp 1 ", &by[..], &dialler.nonce, &acceptor.nonce, &first, &second, network].concat()
+/// Our hello, which names these topics.
+pub(crate) fn hello(hub: &Hub<Streams>, topics: &BTreeSet<Topic>) -> Bytes {
+    let (network, topics) = (hub.host().network().as_str(), topics.iter().map(Topic::as_str).collect());
+    Frame::Hello { network, session: hub.session(), topics }.encode()
 }
 
-async fn send_hello(host: &Host, stream: &mut TcpStream) -> Result<Hello, End> {
-    // Not from `Host::random`, which a seeded run repeats: then an old signature would hold again.
-    let hello = Hello { key: host.keypair().public(), nonce: rand::random() };
-    let (network, key) = (host.network().as_str(), hello.key.encode_protobuf());
-    stream.write_all(&Frame::Hello { network, key: &key, nonce: hello.nonce }.encode(&[])).await?;
-    Ok(hello)
-}
-
-async fn read_hello(host: &Host, stream: &mut TcpStream) -> Result<Hello, End> {
-    match Frame::decode(&next(host, stream).await?)? {
-        Frame::Hello { network, .. } if network != host.network().as_str() => Err(End::Network),
-        Frame::Hello { key, nonce, .. } => {
-            let key = PublicKey::try_decode_protobuf(key).map_err(|_| End::Broken)?;
-            Ok(Hello { key, nonce })
+async fn read_hello(host: &Host, from: &mut Receiver) -> Result<(u64, BTreeSet<Topic>), Reason> {
+    let limits = host.limits();
+    match Frame::decode(&wire::receive(from, wire::max_hello_bytes(limits)).await?)? {
+        Frame::Hello { network, .. } if network != host.network().as_str() => Err(Reason::Network),
+        Frame::Hello { session, topics, .. } if topics.len() <= limits.topics_per_peer => {
+            Ok((session, topics.into_iter().map(wire::topic).collect::<Result<_, _>>()?))
         }
-        other => Err(out_of_turn(other)),
+        Frame::Bye(why) => Err(Reason::from_code(why.into())),
+        _ => Err(Reason::Malformed),
     }
-}
-
-async fn send_proof(host: &Host, stream: &mut TcpStream, statement: &[u8]) -> Result<(), End> {
-    let signature = host.keypair().sign(statement).map_err(|_| End::Goodbye)?;
-    Ok(stream.write_all(&Frame::Proof(&signature).encode(&[])).await?)
-}
-
-async fn check_proof(host: &Host, stream: &mut TcpStream, of: &Hello, statement: &[u8]) -> Result<(), End> {
-    match Frame::decode(&next(host, stream).await?)? {
-        Frame::Proof(signature) if of.key.verify(statement, signature) => Ok(()),
-        other => Err(out_of_turn(other)),
-    }
-}
-
-async fn next(host: &Host, stream: &mut TcpStream) -> Result<Bytes, End> {
-    read_frame(stream, host.limits().handshake).await
-}
-
-fn out_of_turn(frame: Frame<'_>) -> End {
-    if let Frame::Bye(end) = frame { end } else { End::Broken }
 }

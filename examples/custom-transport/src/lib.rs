@@ -2,11 +2,9 @@
 
 mod blocks;
 mod config;
+mod connect;
 mod hello;
 mod link;
-mod reader;
-mod shared;
-mod table;
 mod transport;
 mod wire;
 

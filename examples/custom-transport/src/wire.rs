@@ -1,129 +1,114 @@
-//! What crosses a connection: frames, each with its length before it.
+//! What crosses a connection: many streams side by side, and on them frames.
 //!
-//! A frame is small. Behind a message and a block come as many plain bytes as their frame says: so the reader knows what
-//! is about to come before it makes room for it.
+//! The first stream stands as long as the link and carries hellos, topics, records, messages and the goodbye. The others
+//! are requests for a block: one frame there, one frame back, and the block.
 
-use std::io;
 use std::time::Duration;
 
-use carrick_core::{Bytes, Topic};
+use carrick_core::limits::MAX_TOPIC_BYTES;
+use carrick_core::links::{Reason, Wire};
+use carrick_core::{Bytes, Limits, PeerRecord, Topic};
+use remoc::chmux::{Cfg, Client, Receiver, RecvError};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
 
-/// Longest frame. The longest that there is carries a record of 2 KiB.
-const MAX_FRAME_BYTES: usize = 4 << 10;
+/// Longest frame but a hello. The longest that there is carries a record of 2 KiB.
+pub(crate) const MAX_FRAME_BYTES: usize = 4 << 10;
+/// A far end from which nothing comes for so long is gone. The multiplexer says something twice as often.
+const SILENCE: Duration = Duration::from_secs(20);
+/// So much of one stream may wait to be read, or less where a whole link may not have as much.
+const WINDOW_BYTES: usize = 256 << 10;
 
-/// A frame: four bytes of length, big-endian, then this in postcard. A new variant comes last, or old nodes misread it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// A frame, in postcard. A new variant comes last, or old nodes misread it.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Frame<'a> {
-    /// Who we are, and what the far end shall sign.
-    Hello { network: &'a str, key: &'a [u8], nonce: [u8; 32] },
-    /// Our signature under both hellos.
-    Proof(&'a [u8]),
-    /// The link stands.
-    Welcome,
-    /// Nothing more comes.
-    Bye(End),
-    /// Still here.
-    Ping,
+    /// The first of each end. Another session means that the peer was started again.
+    Hello { network: &'a str, session: u64, topics: Vec<&'a str> },
+    /// Nothing more comes; the number of the reason.
+    Bye(u8),
     /// The sender takes part in a topic, or not any more.
     Topic { name: &'a str, joined: bool },
     /// Where a peer listens, signed by that peer.
     Record(&'a [u8]),
-    /// An envelope of so many bytes follows.
-    Message { topic: &'a str, bytes: u32 },
-    /// Asks for a block of at most so many bytes. Each request has exactly one answer.
-    Ask { request: u64, cid: &'a [u8], most: u32 },
-    /// The answer is not wanted any more: it may be `Absent` now.
-    Cancel { request: u64 },
-    /// A block of so many bytes follows; or why not.
-    Answer { request: u64, bytes: Result<u32, No> },
-}
-
-/// Why there is no block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum No {
+    /// An envelope of this topic is next, by itself: so it can wait until there is room for it.
+    Message { topic: &'a str },
+    /// Asks for a block of at most so many bytes.
+    Ask { cid: &'a [u8], most: u32 },
+    /// A block of so many bytes is next, by itself.
+    Block { bytes: u32 },
+    /// There is no such block,
     Absent,
+    /// or it is larger than was asked for,
     TooLarge,
+    /// or it cannot be served now.
     Busy,
 }
 
-/// Why a link ends, or never begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum End {
-    /// The node closes, or is gone.
-    Goodbye,
-    /// A user ended the link: nobody restores it by itself.
-    Parted,
-    /// There is a link between the two already.
-    Duplicate,
-    /// All connections are taken.
-    Full,
-    /// It is of another network.
-    Network,
-    /// It is not a member, or banned.
-    NotAdmitted,
-    /// Another peer answers than the one that was dialled.
-    AnotherKey,
-    /// It dialled itself.
-    Oneself,
-    /// It broke the format.
-    Broken,
-    /// It began something and did not go on.
-    Stalled,
-}
-
-impl From<io::Error> for End {
-    fn from(_: io::Error) -> Self {
-        Self::Goodbye
-    }
-}
-
 impl<'a> Frame<'a> {
-    /// The frame with its length, and what follows it.
-    pub(crate) fn encode(&self, and: &[u8]) -> Bytes {
-        let mut bytes = postcard::to_extend(self, vec![0; 4]).expect("all its parts know their length");
-        let length = u32::try_from(bytes.len() - 4).expect("a frame is small");
-        bytes[..4].copy_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(and);
-        bytes.into()
+    pub(crate) fn encode(&self) -> Bytes {
+        postcard::to_allocvec(self).expect("all its parts know their length").into()
     }
 
-    /// Reads a frame from the bytes of [`read_frame`].
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, End> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Reason> {
         match postcard::take_from_bytes(bytes) {
-            // What only we can know of a far end is no word of its own.
-            Ok((Frame::Bye(End::Broken | End::Stalled | End::Oneself | End::AnotherKey), [])) => {
-                Ok(Frame::Bye(End::Goodbye))
-            }
             Ok((frame, [])) => Ok(frame),
-            _ => Err(End::Broken),
+            _ => Err(Reason::Malformed),
         }
     }
 }
 
-/// Reads the bytes of a frame, which may let us wait for so long.
-pub(crate) async fn read_frame(from: &mut (impl AsyncRead + Unpin), wait: Duration) -> Result<Bytes, End> {
-    let length = timeout(wait, from.read_u32()).await.map_err(|_| End::Goodbye)?? as usize;
-    if length > MAX_FRAME_BYTES {
-        return Err(End::Broken);
-    }
-    read_bytes(from, length, wait).await
+/// What a link needs of its connection beside the first stream: more streams, and how many may still be opened.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub(crate) client: Client,
+    pub(crate) room: Semaphore,
 }
 
-/// Reads so many bytes; the caller compared the number with a limit. They must come, because room was made for them.
-pub(crate) async fn read_bytes(
-    from: &mut (impl AsyncRead + Unpin),
-    length: usize,
-    wait: Duration,
-) -> Result<Bytes, End> {
-    let mut bytes = vec![0; length];
-    timeout(wait, from.read_exact(&mut bytes)).await.map_err(|_| End::Stalled)??;
-    Ok(bytes.into())
+impl Wire for Streams {
+    fn topic(topic: &Topic, joined: bool) -> Bytes {
+        Frame::Topic { name: topic.as_str(), joined }.encode()
+    }
+
+    fn record(record: &PeerRecord) -> Bytes {
+        Frame::Record(record.encoded()).encode()
+    }
+
+    fn head(topic: &Topic, _: usize) -> Bytes {
+        Frame::Message { topic: topic.as_str() }.encode()
+    }
+}
+
+/// Waits for what is next on a stream. More than `most` bytes break the format, and are not collected.
+pub(crate) async fn receive(from: &mut Receiver, most: usize) -> Result<Bytes, Reason> {
+    from.set_max_data_size(most);
+    match from.recv().await {
+        Ok(Some(bytes)) => Ok(bytes.into()),
+        Ok(None) | Err(RecvError::ChMux) => Err(Reason::Goodbye),
+        Err(_) => Err(Reason::Malformed),
+    }
 }
 
 /// A topic as the far end names it.
-pub(crate) fn topic(name: &str) -> Result<Topic, End> {
-    Topic::from_wire(name).map_err(|_| End::Broken)
+pub(crate) fn topic(name: &str) -> Result<Topic, Reason> {
+    Topic::from_wire(name).map_err(|_| Reason::Malformed)
+}
+
+/// Longest hello: it names all topics.
+pub(crate) fn max_hello_bytes(limits: &Limits) -> usize {
+    MAX_FRAME_BYTES + limits.topics_per_peer * (MAX_TOPIC_BYTES + 2)
+}
+
+/// What the multiplexer keeps to.
+pub(crate) fn streams(limits: &Limits) -> Cfg {
+    let requests = u16::try_from(limits.streams_per_peer).unwrap_or(u16::MAX);
+    let window = limits.receive_window_bytes.min(WINDOW_BYTES);
+    Cfg {
+        connection_timeout: Some(SILENCE),
+        // As many requests of the far end as of ours, and the first stream.
+        max_ports: 2 * u32::from(requests) + 1,
+        connect_queue: requests,
+        receive_buffer: u32::try_from(window).unwrap_or(u32::MAX),
+        flush_delay: Duration::ZERO,
+        ..Cfg::default()
+    }
 }

@@ -4,10 +4,12 @@ mod raw;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carrick_core::conformance::transport::{Fixture, RawWire, Setup};
 use carrick_core::{
-    Error, ErrorKind, Event, Host, Keypair, NetworkId, Node, PeerAddr, Result, Transport, async_trait,
+    Block, Error, ErrorKind, Event, Events, Host, Keypair, NetworkId, Node, PeerAddr, RAW, Result, Transport,
+    async_trait,
 };
 use custom_transport::{Tcp, TcpConfig};
 use futures::StreamExt as _;
@@ -36,13 +38,18 @@ impl Fixture for Loopback {
     }
 
     async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Result<Box<dyn RawWire>> {
-        match Raw::open(to, network, key).await {
-            Ok(raw) => Ok(Box::new(raw)),
-            Err(error) => {
-                Err(Error::new(ErrorKind::Unauthorized, "hostile", "it is not let in").from_source(error))
-            }
-        }
+        let mut raw = Raw::connect(to, key).await.map_err(refused)?;
+        raw.greet(network).await.map_err(refused)?;
+        Ok(Box::new(raw))
     }
+
+    async fn half_open(&self, to: &PeerAddr, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        Ok(Box::new(Raw::connect(to, key).await.map_err(refused)?))
+    }
+}
+
+fn refused(source: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unauthorized, "hostile", "it is not let in").from_source(source)
 }
 
 async fn wire(_seed: u64) -> Loopback {
@@ -51,19 +58,53 @@ async fn wire(_seed: u64) -> Loopback {
 
 carrick_core::transport_suite!(wire);
 
-/// Nothing is torn and nothing is said: only the clock can tell.
-#[tokio::test]
-async fn far_end_that_falls_silent_is_gone() {
+/// A node and a raw link to it.
+async fn node_and_raw() -> (Node, Raw, Events) {
     let mut config = TcpConfig::default();
     config.listen = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
-    let network = NetworkId::new("silence").expect("a network");
+    let network = NetworkId::new("raw").expect("a network");
     let builder = Node::builder().network(network.clone());
     let node = builder.mount("tcp", |host| Tcp::open(config, host)).open().await.expect("opens");
     let mut events = node.events();
     let addr = PeerAddr::from(node.listen_addrs()[0].clone());
-    let _silent = Raw::open(&addr, &network, &Keypair::generate_ed25519()).await.expect("it is let in");
+    let mut raw = Raw::connect(&addr, &Keypair::generate_ed25519()).await.expect("it connects");
+    raw.greet(&network).await.expect("it is let in");
     while !matches!(events.next().await, Some(Event::Up { .. })) {}
+    (node, raw, events)
+}
+
+/// Nothing is torn and nothing is said: only the clock can tell.
+#[tokio::test]
+async fn far_end_that_falls_silent_is_gone() {
+    let (_node, _silent, mut events) = node_and_raw().await;
     // From here on the clock jumps to what is due next.
     tokio::time::pause();
     while !matches!(events.next().await, Some(Event::Down { .. })) {}
+}
+
+/// It takes longer in all than nothing may come for.
+#[tokio::test]
+async fn slow_provider_is_waited_for_and_not_blamed() {
+    let (node, mut slow, _events) = node_and_raw().await;
+    tokio::time::pause();
+    // While this waits the clock does not jump, and sockets have their time.
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let holding = tokio::task::spawn_blocking(move || held.recv());
+    let creeping = async {
+        loop {
+            tokio::time::advance(Duration::from_micros(10)).await;
+        }
+    };
+    let block = Block::new(RAW, vec![7; 3 * (128 << 10)]);
+    let serving = slow.serve_slowly(block.bytes(), node.limits().fetch_idle / 2);
+    let both = async { tokio::join!(serving, node.block(block.cid(), vec![])) };
+    let (served, got) = tokio::select! {
+        both = both => both,
+        () = creeping => unreachable!("it creeps for ever"),
+    };
+    served.expect("it is let");
+    assert_eq!(got.expect("it comes"), block);
+    assert_eq!(node.counter("misdeed_stalled"), 0);
+    drop(hold);
+    assert!(holding.await.is_ok());
 }
