@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cid::Cid;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::MAX_LINKS;
 use super::node::{DAG_PB, PbNode};
@@ -78,6 +78,26 @@ fn cbor_links(block: &Block) -> Result<Vec<Cid>> {
     Ok(links)
 }
 
+/// Takes a link as its bytes, without a copy of them.
+struct InBytes<'a>(&'a mut Vec<Cid>);
+
+impl Visitor<'_> for InBytes<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CID")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<(), E> {
+        let cid = Cid::try_from(bytes).map_err(E::custom)?;
+        self.0.push(cid);
+        if self.0.len() > MAX_LINKS || cid.encoded_len() != bytes.len() {
+            return Err(E::custom("too many links, or bytes after a CID"));
+        }
+        Ok(())
+    }
+}
+
 /// Collects links without building the value around them, which would take many times the memory of the block.
 struct Collector<'a>(&'a mut Vec<Cid>);
 
@@ -98,13 +118,7 @@ impl<'de> Visitor<'de> for Collector<'_> {
 
     /// The decoder shows a CID, and nothing else, as a newtype of bytes.
     fn visit_newtype_struct<D: Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
-        let bytes = serde_bytes::ByteBuf::deserialize(decoder)?;
-        let cid = Cid::try_from(&bytes[..]).map_err(de::Error::custom)?;
-        self.0.push(cid);
-        if self.0.len() > MAX_LINKS || cid.encoded_len() != bytes.len() {
-            return Err(de::Error::custom("too many links, or bytes after a CID"));
-        }
-        Ok(())
+        decoder.deserialize_bytes(InBytes(self.0))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
