@@ -43,10 +43,12 @@ impl<T> SendQueue<T> {
     /// Safe: nothing is taken before it returns.
     pub async fn take(&self, bytes: usize, mut each: impl FnMut(T)) -> bool {
         loop {
+            // Looked at first: what was queued before the end is taken all the same.
+            let closed = self.closed.load(Ordering::Acquire);
             if self.take_now(bytes, &mut each) {
                 return true;
             }
-            if self.closed.load(Ordering::Acquire) {
+            if closed {
                 return false;
             }
             self.ready.notified().await;

@@ -15,8 +15,9 @@ use crate::wire::{Frame, MAX_FRAME_BYTES, Streams, receive};
 #[async_trait]
 impl Asks for Streams {
     async fn ask(&self, cid: &Cid, most: usize, idle: Duration) -> Result<Bytes, Miss> {
-        // The far end answers no more than this at once.
-        let _room = self.room.acquire().await.map_err(|_| Miss::Lost)?;
+        // The far end answers no more than this at once; that they are many is no fault of its own.
+        let _room =
+            timeout(idle, self.room.acquire()).await.map_err(|_| Miss::Busy)?.map_err(|_| Miss::Lost)?;
         let (mut to, mut from) = within(idle, self.client.connect()).await?.map_err(|_| Miss::Lost)?;
         let ask = Frame::Ask { cid: &cid.to_bytes(), most: u32::try_from(most).unwrap_or(u32::MAX) };
         within(idle, to.send(ask.encode())).await?.map_err(|_| Miss::Lost)?;

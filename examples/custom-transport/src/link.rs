@@ -70,9 +70,11 @@ async fn write(hub: &Hub<Streams>, link: &Link<Streams>, to: &mut Sender) -> Res
         written.map_err(|_| Reason::Stalled)?.map_err(|_| Reason::Goodbye)?;
     }
     hub.until_over(link).await;
-    let _ = to.send(Frame::Bye(link.why() as u8).encode()).await;
+    let _ = timeout(FAREWELL, to.send(Frame::Bye(link.why() as u8).encode())).await;
     // What was sent goes first.
     link.wire.client.terminate();
+    // One that another link replaced is not in the table, where ending is seen to.
+    link.end(link.why());
     Ok(())
 }
 
@@ -100,7 +102,7 @@ async fn read_one(
             // While the gate is full the envelope stays unread, and the far end waits.
             let room = hub.room(link).await;
             let reading = receive(from, limits.envelope_bytes());
-            let bytes = timeout(limits.fetch_idle, reading).await.map_err(|_| Reason::Stalled)??;
+            let bytes = timeout(limits.fetch_deadline, reading).await.map_err(|_| Reason::Stalled)??;
             hub.deliver(link, room, topic, bytes);
             Ok(())
         }

@@ -75,6 +75,7 @@ pub(in super::super) async fn greeting_that_does_not_come_holds_no_place(kit: Ki
             Err(_) => {}
         }
     }
+    assert!(!silent.is_empty(), "nobody connected without a greeting");
     let (friend, attacked) = (kit.node().await, stage.attacked.clone());
     let waiting = async {
         get_in(&kit, &friend, &attacked).await;
