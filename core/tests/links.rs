@@ -235,6 +235,7 @@ async fn of_two_dials_at_once_both_are_read_and_one_stays() {
     hub.until_over(&ours).await;
     assert_eq!(began.elapsed().as_secs(), 2);
     assert_eq!(ours.why(), Reason::Duplicate);
+    assert!(ours.ended().is_cancelled(), "no table knows of it, so nobody else would end it");
 }
 
 #[tokio::test(start_paused = true)]

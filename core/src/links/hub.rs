@@ -186,7 +186,8 @@ impl<W: Wire> Hub<W> {
     }
 
     /// Waits until a link is over, once its writer wrote all [`messages`](Link::messages): at once where it ended; where
-    /// another one took its place, a moment later, because the far end may be using it still.
+    /// another one took its place, a moment later, because the far end may be using it still. Then that one ends, too: no
+    /// table knows of it any more.
     ///
     /// # Cancel safety
     /// Safe.
@@ -196,6 +197,7 @@ impl<W: Wire> Hub<W> {
             () = link.ended().cancelled() => {}
             () = sleep(RETIREMENT) => {}
         }
+        link.end(link.why());
     }
 
     /// Waits for a link that the far end opens.

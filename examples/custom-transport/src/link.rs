@@ -70,11 +70,9 @@ async fn write(hub: &Hub<Streams>, link: &Link<Streams>, to: &mut Sender) -> Res
         written.map_err(|_| Reason::Stalled)?.map_err(|_| Reason::Goodbye)?;
     }
     hub.until_over(link).await;
-    let _ = timeout(FAREWELL, to.send(Frame::Bye(link.why() as u8).encode())).await;
+    let _ = to.send(Frame::Bye(link.why() as u8).encode()).await;
     // What was sent goes first.
     link.wire.client.terminate();
-    // One that another link replaced is not in the table, where ending is seen to.
-    link.end(link.why());
     Ok(())
 }
 
