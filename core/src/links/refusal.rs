@@ -8,8 +8,6 @@ use crate::{Error, ErrorKind, Misdeed};
 
 /// What to do about a peer that is not admitted here, unless it is banned.
 const ADD_MEMBER: &str = "add its id to `members` under [node]; a ban passes by itself";
-/// What to do about a peer that speaks another version.
-const SAME_VERSION: &str = "run the same version of this program at both ends";
 
 /// Why one end refuses a link or ends it. The number is what a wire carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +81,17 @@ impl Reason {
         }
     }
 
+    /// What a person can do about it, where either end can mend it.
+    pub fn mend(self) -> Option<&'static str> {
+        match self {
+            Self::Network => Some("compare `network` under [node] at both ends"),
+            Self::NotAdmitted => Some("the other end must name this peer's id in its `members`"),
+            Self::Version => Some("run the same version of this program at both ends"),
+            Self::Disconnected => Some("the other end ended the link; it can connect to this one again"),
+            _ => None,
+        }
+    }
+
     fn kind(self) -> ErrorKind {
         match self {
             Self::Network | Self::NotAdmitted | Self::Disconnected => ErrorKind::Unauthorized,
@@ -149,17 +158,7 @@ impl Refusal {
             Self::There(reason, text) => {
                 let why = if text.is_empty() { reason.text() } else { &text };
                 let error = error(reason.kind(), format!("{whom} refused: {why}"));
-                match reason {
-                    Reason::Network => error.mend("compare `network` under [node] at both ends"),
-                    Reason::NotAdmitted => {
-                        error.mend("the other end must name this peer's id in its `members`")
-                    }
-                    Reason::Version => error.mend(SAME_VERSION),
-                    Reason::Disconnected => {
-                        error.mend("the other end ended the link; it can connect to this one again")
-                    }
-                    _ => error,
-                }
+                reason.mend().into_iter().fold(error, Error::mend)
             }
             Self::Unreachable(why) => error(ErrorKind::Unreachable, format!("{whom}: {why}"))
                 .mend("is the peer running, and does a firewall let it through?"),

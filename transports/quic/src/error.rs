@@ -12,8 +12,7 @@ use crate::wire::{Broken, Reason, clean};
 
 /// The alert `access_denied`: a verifier said no.
 const ACCESS_DENIED: u8 = 49;
-/// What to do about a version that we do not speak.
-const SAME_VERSION: &str = "run the same version of this program at both ends";
+
 /// Why reading or writing frames stopped.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -180,7 +179,8 @@ impl DialFault {
                 let detail = format!("{whom} broke the handshake off: {fault}");
                 match fault {
                     Fault::Broken(Broken::Version(_)) => {
-                        error(ErrorKind::Unsupported, detail).mend(SAME_VERSION)
+                        let error = error(ErrorKind::Unsupported, detail);
+                        Reason::Version.mend().into_iter().fold(error, Error::mend)
                     }
                     Fault::Lost(source) => error(ErrorKind::Unreachable, detail).from_source(source),
                     _ => error(ErrorKind::Unreachable, detail),
