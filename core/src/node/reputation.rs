@@ -61,6 +61,21 @@ impl Score {
 }
 
 impl Scores {
+    /// Changes the score of a remote; answers whether this bans it.
+    fn change(&mut self, remote: &Remote, change: impl FnOnce(&mut Score)) -> bool {
+        let now = Instant::now();
+        let fresh = Score { value: 0.0, at: now, banned_until: None, stalled_at: None };
+        let before = self.of.get(remote).copied().unwrap_or(fresh);
+        let mut score = Score { value: before.now(), at: now, ..before };
+        change(&mut score);
+        let bans = score.value <= OUT && !before.banned();
+        if bans {
+            score.banned_until = Some(now + BAN);
+        }
+        self.set(remote, score);
+        bans
+    }
+
     /// Sets a score; at the bound the best of the others goes.
     fn set(&mut self, remote: &Remote, score: Score) {
         self.remove(remote);
@@ -111,33 +126,19 @@ impl Reputation {
 
     /// Blames a remote for having kept requests waiting, once in `idle`: however many wait, it is one fault.
     pub(crate) fn stalled(&self, remote: &Remote, idle: Duration) -> bool {
-        let last = self.lock().of.get(remote).and_then(|score| score.stalled_at);
+        let mut scores = self.lock();
+        let last = scores.of.get(remote).and_then(|score| score.stalled_at);
         if last.is_some_and(|last| last.elapsed() < idle) {
             return false;
         }
-        self.change(remote, |score| {
+        scores.change(remote, |score| {
             score.value -= Misdeed::Stalled.weight();
             score.stalled_at = Some(score.at);
         })
     }
 
     fn lower(&self, remote: &Remote, by: f64) -> bool {
-        self.change(remote, |score| score.value -= by)
-    }
-
-    fn change(&self, remote: &Remote, change: impl FnOnce(&mut Score)) -> bool {
-        let mut scores = self.lock();
-        let now = Instant::now();
-        let fresh = Score { value: 0.0, at: now, banned_until: None, stalled_at: None };
-        let before = scores.of.get(remote).copied().unwrap_or(fresh);
-        let mut score = Score { value: before.now(), at: now, ..before };
-        change(&mut score);
-        let bans = score.value <= OUT && !before.banned();
-        if bans {
-            score.banned_until = Some(now + BAN);
-        }
-        scores.set(remote, score);
-        bans
+        self.lock().change(remote, |score| score.value -= by)
     }
 
     /// Bans a remote outright.
