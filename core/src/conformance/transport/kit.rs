@@ -295,6 +295,14 @@ impl Kit {
         Ok(Box::new(StandIn::new(member, link, self.quiet())))
     }
 
+    /// As [`hostile`](Self::hostile), of whom a node knows nothing bad: `None` where the wire lets nobody speak for a peer.
+    pub(super) async fn foe(&self, to: &Member, key: &Keypair) -> Option<Box<dyn RawWire>> {
+        match self.hostile(to, key).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => None,
+            foe => Some(foe.expect("a stranger is taken")),
+        }
+    }
+
     /// A peer that connects and says nothing, if the fixture has one.
     pub(super) async fn half_open(&self, to: &Member) -> Result<Box<dyn RawWire>> {
         let (addr, key) = (to.addr(), self.stranger());

@@ -148,7 +148,8 @@ fn multiaddr(socket: SocketAddr) -> Multiaddr {
     Multiaddr::from(socket.ip()).with(Protocol::Udp(socket.port())).with(Protocol::QuicV1)
 }
 
-fn socket_addr(addr: &Multiaddr) -> Option<SocketAddr> {
+/// The socket that an address means.
+pub(crate) fn socket_addr(addr: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = addr.iter();
     match (parts.next(), parts.next()) {
         (Some(Protocol::Ip4(ip)), Some(Protocol::Udp(port))) => Some((ip, port).into()),

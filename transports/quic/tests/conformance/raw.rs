@@ -1,12 +1,10 @@
 //! A peer that keeps no rule but those of TLS and the hello, written from `docs/transports/quic.md` alone.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use carrick_core::conformance::transport::RawWire;
 use carrick_core::{
-    Bytes, Cid, Error, ErrorKind, Keypair, Multiaddr, NetworkId, PeerAddr, PeerRecord, Result, Topic,
-    async_trait,
+    Bytes, Cid, Error, ErrorKind, Keypair, NetworkId, PeerAddr, PeerRecord, Result, Topic, async_trait,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
@@ -17,6 +15,8 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde::Serialize;
+
+use crate::cable::socket_addr;
 
 /// DER around the seed of an ed25519 key, and around its public half (RFC 8410).
 const PKCS8: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
@@ -43,7 +43,7 @@ pub(crate) struct Raw {
 impl Raw {
     /// Proves a key and says nothing.
     pub(crate) async fn connect(to: &PeerAddr, key: &Keypair) -> Result<Self> {
-        let socket = to.addrs.iter().find_map(socket).expect("an address of QUIC");
+        let socket = to.addrs.iter().find_map(socket_addr).expect("an address of QUIC");
         let mut endpoint = Endpoint::client("127.0.0.1:0".parse().expect("an address")).map_err(refused)?;
         endpoint.set_default_client_config(tls(key));
         let connection = endpoint.connect(socket, "raw.invalid").map_err(refused)?.await.map_err(refused)?;
@@ -175,13 +175,6 @@ fn cbor(map: &impl Serialize) -> Vec<u8> {
 fn rand() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     RandomState::new().build_hasher().finish()
-}
-
-fn socket(addr: &Multiaddr) -> Option<SocketAddr> {
-    let text = addr.to_string();
-    let mut parts = text.split('/').skip(1);
-    let (_, ip, _, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
 }
 
 fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Error {

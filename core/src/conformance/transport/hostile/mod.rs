@@ -16,7 +16,7 @@ pub(super) use self::flooding::*;
 pub(super) use self::withholding::*;
 use super::kit::topic;
 use super::{Kit, Member, Outcome, RawWire};
-use crate::{ErrorKind, Event, Identity, Keypair, NodeBuilder, RelayGate, Remote, Subscription};
+use crate::{Event, Identity, Keypair, NodeBuilder, RelayGate, Remote, Subscription};
 
 const NO_FOE: Outcome = Outcome::Unsupported("a hostile peer that says this");
 
@@ -100,10 +100,7 @@ async fn is_cast_out(
     mut offend: impl AsyncFnMut(&mut dyn RawWire, u64) -> bool,
 ) -> Outcome {
     let mut events = attacked.events();
-    let mut foe = match kit.hostile(attacked, key).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => return NO_FOE,
-        foe => foe.expect("a stranger is taken"),
-    };
+    let Some(mut foe) = kit.foe(attacked, key).await else { return NO_FOE };
     let remote = remote(key);
     let is_ban = |event: &Event| matches!(event, Event::Banned { remote: who } if *who == remote);
     let (began, mut offences) = (Instant::now(), 0);

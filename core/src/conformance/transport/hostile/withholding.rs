@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::super::provider::{asks_host, no_fetch, raw};
 use super::{Kit, MESSAGES, NO_FOE, Outcome, RawWire, Stage, blames, is_cast_out, topic};
 use crate::dag::Layout;
-use crate::{ErrorKind, GetOptions, Limits, Overload};
+use crate::{GetOptions, Limits, Overload};
 
 pub(in super::super) async fn content_announced_and_not_delivered_ends_in_a_ban(kit: Kit) -> Outcome {
     let limits = Limits { fetch_idle: Duration::from_millis(500), ..Limits::default() };
@@ -54,10 +54,7 @@ pub(in super::super) async fn peer_that_never_reads_harms_nobody(kit: Kit) -> Ou
     if attacked.never_relays() {
         return Outcome::Unsupported("relaying");
     }
-    let mut foe = match kit.hostile(&attacked, &kit.stranger()).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => return NO_FOE,
-        foe => foe.expect("a stranger is taken"),
-    };
+    let Some(mut foe) = kit.foe(&attacked, &kit.stranger()).await else { return NO_FOE };
     if !foe.join(&topic()).await {
         return NO_FOE;
     }

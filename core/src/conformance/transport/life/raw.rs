@@ -6,17 +6,8 @@ use rand::{RngCore as _, SeedableRng as _};
 use super::super::RawWire;
 use super::super::kit::topic;
 use super::{Kit, Member, Outcome};
-use crate::ErrorKind;
 
 const UNSUPPORTED: Outcome = Outcome::Unsupported("raw bytes on the wire");
-
-/// `None` where the wire lets nobody speak for a peer.
-async fn foe(kit: &Kit, to: &Member) -> Option<Box<dyn RawWire>> {
-    match kit.hostile(to, &kit.stranger()).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => None,
-        foe => Some(foe.expect("a stranger is taken")),
-    }
-}
 
 /// It is cut off and blamed, and a neighbour is still served.
 async fn is_cut_off(kit: &Kit, mut foe: Box<dyn RawWire>, members: &[Member], offences: u64) {
@@ -29,7 +20,7 @@ async fn is_cut_off(kit: &Kit, mut foe: Box<dyn RawWire>, members: &[Member], of
 
 pub(in super::super) async fn oversize_frame_costs_no_memory(kit: Kit) -> Outcome {
     let members = kit.pair().await;
-    let Some(mut foe) = foe(&kit, &members[0]).await else { return UNSUPPORTED };
+    let Some(mut foe) = kit.foe(&members[0], &kit.stranger()).await else { return UNSUPPORTED };
     // Nothing of the body follows: whoever makes room for it and waits is found out.
     let Some(claim) = foe.endless() else { return UNSUPPORTED };
     foe.send(&claim).await;
@@ -47,7 +38,7 @@ pub(in super::super) async fn malformed_frame_is_reported_and_survived(kit: Kit)
         bytes
     }));
     for (bytes, offences) in nonsense.into_iter().zip(1..) {
-        let Some(mut foe) = foe(&kit, &members[0]).await else { return UNSUPPORTED };
+        let Some(mut foe) = kit.foe(&members[0], &kit.stranger()).await else { return UNSUPPORTED };
         if !foe.send(&bytes).await {
             return UNSUPPORTED;
         }
