@@ -2,8 +2,7 @@
 //!
 //! `SIM_SEEDS=1000 cargo test --release -p carrick --test sim` tries so many seeds instead of a few; a run that fails
 //! prints the command that repeats it. `SIM_SEED=17` runs one seed alone, `SIM_NODES=50` makes the network larger,
-//! `SIM_TRACE=file` writes down
-//! what happened in it.
+//! `SIM_TRACE=file` writes down what happened in it.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -85,9 +85,10 @@ impl Tally {
 
 /// Asks provider after provider for a block, until one gives it, nobody is left, or [`Want::timeout`] is over.
 ///
-/// `ask` gets a provider and how long no byte may move: an equal part of the time that is left, but half of
-/// it to the first, so that one who does not answer leaves some for the next; and at most [`Limits::fetch_idle`](crate::Limits::fetch_idle), after which whoever
-/// holds us up has stalled. It answers the bytes and whom they came from.
+/// `ask` gets a provider and how long no byte may move: an equal part of the time that is left, but half of it to the
+/// first, so that one who does not answer leaves some for the next; and at most
+/// [`Limits::fetch_idle`](crate::Limits::fetch_idle), after which whoever holds us up has stalled. It answers the bytes and
+/// whom they came from.
 ///
 /// # Errors
 /// `NoPeers`, `NotFound`, `Unreachable`, `Busy`, `TooLarge`, `Timeout`, as [`Fetch::block`](crate::Fetch::block) has them.
