@@ -40,12 +40,13 @@ impl<W: Wire> Hub<W> {
     /// Whether the one that answered a dial is wanted.
     ///
     /// # Errors
-    /// `Oneself`, `OtherKey`, `NotAdmitted`.
+    /// `Oneself`, `OtherKey`, `NotAdmitted`, `Full`.
     pub fn wants(&self, found: PeerId, expected: Option<PeerId>) -> std::result::Result<(), Refusal> {
         match expected {
             _ if found == self.host().me() => Err(Refusal::Oneself),
             Some(expected) if expected != found => Err(Refusal::OtherKey(found)),
             _ if !self.host().admits(&found) => Err(Refusal::NotAdmitted(found)),
+            _ if !self.table().has_room(&found) => Err(Refusal::Full),
             _ => Ok(()),
         }
     }

@@ -36,7 +36,7 @@ impl<T> SendQueue<T> {
         (!pushed.taken).then_some(Skip::QueueFull)
     }
 
-    /// Gives `each` the next messages, until they are `bytes` or more; waits for the first. Answers `false` once the queue is
+    /// Gives `each` the next message, and more until they are `bytes` or more; waits for the first. Answers `false` once the queue is
     /// closed and empty.
     ///
     /// # Cancel safety
@@ -61,7 +61,7 @@ impl<T> SendQueue<T> {
     /// Safe.
     pub async fn pop(&self) -> Option<T> {
         let mut next = None;
-        self.take(1, |message| next = Some(message)).await;
+        self.take(0, |message| next = Some(message)).await;
         next
     }
 
@@ -90,7 +90,8 @@ impl<T> SendQueue<T> {
         let mut queue = self.queue();
         let before = queue.bytes();
         let mut any = false;
-        while before - queue.bytes() < bytes
+        // The first goes whatever it weighs.
+        while (!any || before - queue.bytes() < bytes)
             && let Some(message) = queue.pop()
         {
             any = true;

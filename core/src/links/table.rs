@@ -136,6 +136,11 @@ impl<T> Table<T> {
         on.map(|(id, _)| Remote::Peer(*id)).collect()
     }
 
+    /// Whether a link to a peer can be taken: another one, or one that takes the place of the one there is.
+    pub fn has_room(&self, peer: &PeerId) -> bool {
+        self.peers.len() < self.max_peers || self.peers.contains_key(peer)
+    }
+
     /// A hello was read: takes the link, or says why not.
     ///
     /// Of two links between the same two peers the one that the lower id dialled stays; both ends decide
@@ -144,7 +149,8 @@ impl<T> Table<T> {
     pub fn up(&mut self, new: Arrival<T>) -> std::result::Result<Vec<Action<T>>, Reason> {
         let mut actions = Vec::new();
         match self.peers.get(&new.peer) {
-            None if self.peers.len() >= self.max_peers => return Err(Reason::Busy),
+            _ if new.theirs.len() > self.max_topics => return Err(Reason::Malformed),
+            _ if !self.has_room(&new.peer) => return Err(Reason::Busy),
             None => {}
             Some(old) if old.session != new.session => {
                 let gone = old.link.clone();

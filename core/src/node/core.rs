@@ -99,7 +99,7 @@ impl Core {
             outbox: Outbox::default(),
             book: Book::new(limits.known_peers),
             reputation: Reputation::default(),
-            patience: Patience::default(),
+            patience: Patience::new(limits.topics_per_peer),
             counters: Counters::default(),
             peaks: Peaks::default(),
             links: Links::default(),

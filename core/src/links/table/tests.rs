@@ -140,6 +140,8 @@ fn links_and_topics_are_bounded() {
     let first = peer();
     state.up(arrival(&links[1], first, true)).expect("taken");
     assert_eq!(state.up(arrival(&links[2], peer(), true)).expect_err("full"), Reason::Busy);
+    let many = Arrival { theirs: topics(&["a", "b", "c"]), ..arrival(&links[3], first, true) };
+    assert_eq!(state.up(many).expect_err("more than it may"), Reason::Malformed);
     for name in ["a", "b"] {
         state.join(&topic(name)).expect("room");
         state.heard(&first, &links[1], topic(name), true).expect("room");
