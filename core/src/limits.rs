@@ -90,8 +90,8 @@ pub struct Limits {
     #[serde(with = "seconds")]
     pub fetch_deadline: Duration,
     /// Longest time without a new block during a fetch; divided by the number of transports that fetch, the head start of
-    /// each before the next. Half of it is how long a request of a peer waits for serving memory. Default 10 s, range
-    /// 1 ms to 1 h.
+    /// each before the next. Half of it is how long a request of a peer waits for serving memory. Who answers nothing for
+    /// so long is blamed. Default 10 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub fetch_idle: Duration,
     /// Blocks being fetched at once; more wait. Default 256, range 1 to 65,536.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carrick_core::links::{Asks, Greeted, Hub, Link, Miss, Reason, Wire};
+use carrick_core::links::{Asks, Greeted, Hub, Link, Miss, Reason, Refusal, Wire};
 use carrick_core::{
     Broadcast, BroadcastCaps, Bytes, Capabilities, Cid, Discovery, ErrorKind, Fetch, FetchCaps, Host,
     Identity, Keypair, Lane, Limits, MessageId, Multiaddr, NetworkId, Node, Outgoing, PeerAddr, PeerId,
     PeerInfo, PeerRecord, RAW, Remote, Result, Serving, Topic, Transport, Want, async_trait, cid_of,
 };
+use futures::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
 /// How a far end answers who asks it for a block.
@@ -106,7 +107,7 @@ async fn open(limits: Limits) -> (Node, Arc<Hub<Far>>) {
 }
 
 fn link(hub: &Hub<Far>, far: Far) -> Arc<Link<Far>> {
-    enter(hub, far, Keypair::generate_ed25519().public().to_peer_id(), None).expect("taken")
+    enter(hub, far, stranger(), None).expect("taken")
 }
 
 fn enter(
@@ -115,9 +116,16 @@ fn enter(
     peer: PeerId,
     ours: Option<BTreeSet<Topic>>,
 ) -> std::result::Result<Arc<Link<Far>>, Reason> {
+    hub.enter(far, greeted(peer, ours), |_| None)
+}
+
+fn greeted(peer: PeerId, ours: Option<BTreeSet<Topic>>) -> Greeted {
     let addr = "/ip4/192.0.2.1/tcp/1".parse().expect("an address");
-    let greeted = Greeted { peer, addr, session: 1, theirs: BTreeSet::new(), ours };
-    hub.enter(far, greeted, |_| None)
+    Greeted { peer, addr, session: 1, theirs: BTreeSet::new(), ours }
+}
+
+fn stranger() -> PeerId {
+    Keypair::generate_ed25519().public().to_peer_id()
 }
 
 fn topic() -> Topic {
@@ -222,10 +230,58 @@ async fn who_reads_no_frames_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_node_wants_nobody_but_whom_it_has() {
+    let mut limits = Limits::default();
+    limits.connections = 1;
+    let (_node, hub) = open(limits).await;
+    let only = link(&hub, Far::HasNot);
+    let other = stranger();
+    assert_eq!(hub.wants(other, None), Err(Refusal::Full));
+    assert_eq!(hub.wants(only.peer(), None), Ok(()));
+    assert_eq!(enter(&hub, Far::HasNot, other, None).expect_err("full"), Reason::Busy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_with_more_topics_than_allowed_is_refused_and_blamed() {
+    let mut limits = Limits::default();
+    limits.topics_per_peer = 1;
+    let (node, hub) = open(limits).await;
+    let theirs = ["a", "b"].map(|name| Topic::new(name).expect("a topic")).into();
+    let refused = hub.enter(Far::HasNot, Greeted { theirs, ..greeted(stranger(), None) }, |_| None);
+    assert_eq!(refused.expect_err("one too many"), Reason::Malformed);
+    assert_eq!((node.counter("misdeed_malformed"), hub.peers().len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_end_are_blamed_and_nobody_is_told_as_many() {
+    let (node, hub) = open(Limits::default()).await;
+    let network = NetworkId::new("links").expect("a network");
+    let bring = |link: &Arc<Link<Far>>| {
+        let key = Keypair::generate_ed25519();
+        let record = PeerRecord::sign(&key, &network, 1, vec![], vec![]).expect("signs");
+        hub.learn(link, record.encoded().clone()).expect("a record");
+    };
+    let (flooding, listener) = (link(&hub, Far::HasNot), link(&hub, Far::HasNot));
+    let told = || std::iter::from_fn(|| listener.frame().now_or_never()).count();
+    assert_eq!(told(), 1, "our own");
+    (0..1_024).for_each(|_| bring(&flooding));
+    assert_eq!((node.counter("needless"), node.counter("misdeed_spam")), (1_024, 0));
+    assert_eq!(told(), 32, "no link alone decides what others are told");
+    for _ in 0..9 {
+        let another = link(&hub, Far::HasNot);
+        (0..32).for_each(|_| bring(&another));
+    }
+    assert_eq!(told(), 128 - 32);
+    assert_eq!(node.counter("misdeed_spam"), 0);
+    bring(&flooding);
+    assert_eq!(node.counter("misdeed_spam"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_dials_at_once_both_are_read_and_one_stays() {
     let (node, hub) = open(Limits::default()).await;
     let me = node.peer_id();
-    let mut keys = std::iter::repeat_with(|| Keypair::generate_ed25519().public().to_peer_id());
+    let mut keys = std::iter::repeat_with(stranger);
     let lower = keys.find(|peer| *peer < me).expect("half of them are");
     let stays = enter(&hub, Far::HasNot, lower, None).expect("taken");
     let ours = enter(&hub, Far::HasNot, lower, Some(BTreeSet::new())).expect("read for a while");
@@ -244,7 +300,6 @@ async fn after_the_end_no_link_begins() {
     let link = link(&hub, Far::HasNot);
     hub.shut_down();
     assert!(link.ended().is_cancelled());
-    let late = Keypair::generate_ed25519().public().to_peer_id();
-    assert_eq!(enter(&hub, Far::HasNot, late, None).expect_err("closed"), Reason::Goodbye);
+    assert_eq!(enter(&hub, Far::HasNot, stranger(), None).expect_err("closed"), Reason::Goodbye);
     assert_eq!(hub.join(&topic()).await.expect_err("closed").kind(), ErrorKind::Closed);
 }

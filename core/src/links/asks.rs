@@ -21,7 +21,9 @@ pub trait Asks: Wire {
     /// Asks for a block of at most `most` bytes; no longer than `idle` may pass without a byte.
     ///
     /// # Errors
-    /// Why there is none. Who is to blame for it is blamed by the hub.
+    /// Why there is none. Who is to blame for it is blamed by the hub: `Malformed` ends the link, `Stalled` costs reputation
+    /// where `idle` was all of [`fetch_idle`](crate::Limits::fetch_idle). So answer `Stalled` only for what the far end held
+    /// up: not for your own queue (that is `Busy`), nor over a way that may be dead.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request on the wire and frees both ends.

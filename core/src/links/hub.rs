@@ -143,7 +143,8 @@ impl<W: Wire> Hub<W> {
     /// `first` makes its first frame from our topics, where the acceptor answers the hello of a dialler.
     ///
     /// # Errors
-    /// `Busy`, `Duplicate`; `Goodbye` while the transport closes.
+    /// `Busy`, `Duplicate`; `Malformed`, and blamed, when its hello names more topics than it may; `Goodbye` while the
+    /// transport closes.
     pub fn enter(
         &self,
         wire: W,
@@ -161,7 +162,12 @@ impl<W: Wire> Hub<W> {
         let actions = match table.up(arrival) {
             // The far end may be using it until it learns of the other: so it is read for a while all the same.
             Err(Reason::Duplicate) if dialled => vec![Action::Retire(link.clone())],
-            decided => decided?,
+            Err(why) => {
+                drop(table);
+                why.misdeed().into_iter().for_each(|misdeed| self.host.report(link.remote(), misdeed));
+                return Err(why);
+            }
+            Ok(actions) => actions,
         };
         first(table.topics()).into_iter().for_each(|hello| link.tell(hello));
         self.carry_out(actions);
@@ -244,17 +250,23 @@ impl<W: Wire> Hub<W> {
         Ok(())
     }
 
-    /// The far end of a link says where a peer listens. What is news goes on to the others, once.
+    /// The far end of a link says where a peer listens. What is news goes on to the others, once, unless it brings too much.
     ///
     /// # Errors
     /// `Malformed` when it is no record of this network.
     pub fn learn(&self, link: &Link<W>, record: Bytes) -> std::result::Result<(), Reason> {
+        self.host.report(link.remote(), Misdeed::Needless);
         let record = PeerRecord::decode(record, self.host.network()).map_err(|_| Reason::Malformed)?;
-        if *record.peer() != self.host.me() && self.host.learn(link.remote(), record.clone()) {
-            let table = self.table();
-            let others = table.links().filter(|(peer, _)| **peer != link.peer() && *peer != record.peer());
-            others.for_each(|(_, other)| self.offer(other, &record));
+        if *record.peer() == self.host.me() || !self.host.learn(link.remote(), record.clone()) {
+            return Ok(());
         }
+        if !link.passed.take() {
+            self.host.count("records_dropped", 1);
+            return Ok(());
+        }
+        let table = self.table();
+        let others = table.links().filter(|(peer, _)| **peer != link.peer() && *peer != record.peer());
+        others.for_each(|(_, other)| self.offer(other, &record));
         Ok(())
     }
 
@@ -337,7 +349,7 @@ impl<W: Wire> Hub<W> {
     }
 
     fn offer(&self, link: &Link<W>, record: &PeerRecord) {
-        if !link.offer(W::record(record)) {
+        if !link.offer_record(W::record(record)) {
             self.host.count("records_dropped", 1);
         }
     }

@@ -10,7 +10,7 @@ use multiaddr::Multiaddr;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Reason, SendQueue};
+use super::{Pace, Reason, SendQueue};
 use crate::{Direction, Host, PeerInfo, Remote, Time};
 
 /// Frames that may wait beside messages. More than a peer that reads ever lets pile up.
@@ -32,6 +32,9 @@ pub struct Link<W> {
     since: Time,
     frames: Mutex<VecDeque<Bytes>>,
     told: Notify,
+    records: Pace,
+    /// Records that it brought and that are passed on.
+    pub(super) passed: Pace,
     /// Messages from it that may wait for a verdict.
     pub(super) verdicts: Arc<Semaphore>,
     ended: CancellationToken,
@@ -59,6 +62,8 @@ impl<W> Link<W> {
             since: host.now(),
             frames: Mutex::default(),
             told: Notify::new(),
+            records: Pace::told(),
+            passed: Pace::passed(),
             verdicts: Arc::new(Semaphore::new(2 * host.limits().gate_per_remote)),
             ended: CancellationToken::new(),
             why: OnceLock::new(),
@@ -94,6 +99,11 @@ impl<W> Link<W> {
     /// Sends a frame that may be lost; answers whether it will go. Half of the queue is kept for what may not.
     pub fn offer(&self, frame: Bytes) -> bool {
         self.push(frame, FRAMES / 2)
+    }
+
+    /// The same for a record of a peer, of which a link is told no more than its far end can be expected to bear.
+    pub(super) fn offer_record(&self, frame: Bytes) -> bool {
+        self.records.take() && self.offer(frame)
     }
 
     /// The next frame; waits for it.

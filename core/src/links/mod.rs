@@ -6,6 +6,7 @@
 //! | [`Asks`], [`Dials`] | the same for fetching blocks, and for connecting and staying connected |
 //! | [`Table`] | beneath it: who is linked, who takes part in what, who has which message |
 //! | [`SendQueue`] | what waits to be sent over one link |
+//! | [`Pace`] | how many records of peers a link may be told, and how many of those it brought are passed on |
 //! | [`search`], [`Tally`] | asking provider after provider for a block |
 //! | [`Reason`], [`Refusal`] | why a link is refused or ended, and the one translation to the contract's error |
 //!
@@ -16,6 +17,7 @@ mod asks;
 mod dials;
 mod hub;
 mod link;
+mod pace;
 mod queue;
 mod refusal;
 mod search;
@@ -25,6 +27,7 @@ pub use asks::Asks;
 pub use dials::Dials;
 pub use hub::{Greeted, Hub, Room, Wire};
 pub use link::{Link, Packed};
+pub use pace::Pace;
 pub use queue::SendQueue;
 pub use refusal::{Reason, Refusal};
 pub use search::{Miss, Tally, search};

@@ -105,13 +105,15 @@ pub enum Misdeed {
     WrongBytes,
     /// More than anybody needs.
     Spam,
-    /// Harmless once, such as joining a topic and leaving it again. A remote has 1,024 of it free, later 32 more each second
-    /// and one more for each message that is accepted; beyond that it counts as [`Spam`](Self::Spam).
+    /// Harmless once, such as joining a topic and leaving it again. A remote has 1,024 of it free, or four for
+    /// each of [`topics_per_peer`](Limits::topics_per_peer), later 32 more each second and one more for each message that is
+    /// accepted; beyond that it counts as [`Spam`](Self::Spam).
     Needless,
     /// It said it would and did not.
     BrokenPromise,
     /// It stopped in the middle, or kept a request waiting for [`fetch_idle`](Limits::fetch_idle). Blamed once in that time,
-    /// however many requests wait. Not for what our own part of the wire may have held up.
+    /// however many requests wait. Not for what our own part of the wire, or a way that is dead, may have held up; nor for
+    /// messages that it does not take, because its gate may be full.
     Stalled,
 }
 

@@ -59,7 +59,10 @@ fn expected<const N: usize>(refused: [(&'static str, &[&'static str]); N]) -> Re
 const DAGS_BY_BLOCKS: [&str; 2] = ["get_brings_what_is_missing", "single_blocks_make_a_whole_dag"];
 const WHOLE_DAGS: &str = "a whole DAG in one request";
 /// A stand-in for a foe is an honest transport, which sends nothing to where nobody takes part.
-const UNSAID: (&str, &[&str]) = ("a hostile peer that says this", &["flood_on_other_topics_ends_in_a_ban"]);
+const UNSAID: (&str, &[&str]) = (
+    "a hostile peer that says this",
+    &["flood_of_records_ends_in_a_ban", "flood_on_other_topics_ends_in_a_ban"],
+);
 const NOT_BLAMED_FOR_SILENCE: (&str, &[&str]) =
     ("naming who did not answer", &["content_announced_and_not_delivered_ends_in_a_ban"]);
 const REFUSING: [&str; 3] =

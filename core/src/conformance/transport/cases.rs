@@ -265,6 +265,8 @@ macro_rules! __transport_cases {
                 flood_of_joins_ends_in_a_ban: "Who joins and leaves without end is banned.",
                 bad_messages_end_in_a_ban: "Who sends what is no message, or forged ones, is banned.",
                 flood_of_replays_ends_in_a_ban: "Who sends one message without end, or old ones, is banned.",
+                flood_of_records_ends_in_a_ban:
+                    "Who says without end where peers listen, known or invented ones, is banned.",
                 flood_on_other_topics_ends_in_a_ban:
                     "Who sends messages of topics that were not joined, without end, is banned.",
                 content_announced_and_not_delivered_ends_in_a_ban:

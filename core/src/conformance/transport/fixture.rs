@@ -10,7 +10,7 @@ use cid::Cid;
 use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
 
-use crate::{Error, ErrorKind, Host, NetworkId, PeerAddr, PeerId, Result, Topic, Transport};
+use crate::{Error, ErrorKind, Host, NetworkId, PeerAddr, PeerId, PeerRecord, Result, Topic, Transport};
 
 /// Opens a kind of transport to be tried.
 ///
@@ -129,6 +129,12 @@ pub trait RawWire: Debug + Send {
     /// Sends bytes as a message of a topic.
     async fn message(&mut self, topic: &Topic, bytes: &[u8]) -> bool {
         let _ = (topic, bytes);
+        false
+    }
+
+    /// Says where a peer listens.
+    async fn record(&mut self, record: &PeerRecord) -> bool {
+        let _ = record;
         false
     }
 

@@ -20,7 +20,8 @@ use crate::types::{Body, Draft};
 use crate::{
     Block, Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch,
     Identity, Inbound, Lane, Limits, Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr,
-    PeerId, Receipt, Relay, RelayGate, Remote, Result, Slot, Subscription, Tap, Time, Topic, Transport,
+    PeerId, PeerRecord, Receipt, Relay, RelayGate, Remote, Result, Slot, Subscription, Tap, Time, Topic,
+    Transport,
 };
 
 /// A wire and the nodes opened on it, for one case.
@@ -277,6 +278,13 @@ impl Kit {
     /// A key of nobody who is on the wire.
     pub(super) fn stranger(&self) -> Keypair {
         self.key(self.number())
+    }
+
+    /// The record of a peer that does not exist, by its number.
+    pub(super) fn invented(&self, number: u64) -> PeerRecord {
+        let secret = [self.seed.to_be_bytes(), number.to_be_bytes()].concat().repeat(2);
+        let key = Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key");
+        PeerRecord::sign(&key, &self.network, 1, vec![], vec![]).expect("signs")
     }
 
     /// A peer that a node takes for honest, unless it refuses it: the fixture's own, else a stand-in.

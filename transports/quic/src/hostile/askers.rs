@@ -160,12 +160,7 @@ async fn a_caller_that_pauses_gets_the_rest_and_nobody_is_blamed() {
     provider.node.put_blocks(&dag).await.expect("stores");
     let blocks = begin(&good, &dag[0]).await;
     // Until the provider has given up.
-    soon(async {
-        while provider.node.counter("serve_stalled") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    provider.counts("serve_stalled", 1).await;
     let came: Vec<_> = soon(blocks.map(|came| came.expect("comes").block).collect()).await;
     assert_eq!(came, dag[1..]);
     assert_eq!(good.node.counter("misdeed_stalled") + good.node.counter("misdeed_broken_promise"), 0);

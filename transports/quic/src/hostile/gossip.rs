@@ -46,9 +46,7 @@ async fn messages_of_topics_not_joined_are_dropped() {
     }
     send.finish().expect("open");
     soon(send.stopped()).await.expect("all was read");
-    while good.node.counter("unjoined") < 10 {
-        tokio::task::yield_now().await;
-    }
+    good.counts("unjoined", 10).await;
     assert_eq!(good.linked().await, [*foe.remote().peer().expect("a peer")]);
 }
 

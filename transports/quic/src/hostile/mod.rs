@@ -54,6 +54,16 @@ pub(crate) struct Good {
 }
 
 impl Good {
+    /// Waits until something was counted.
+    async fn counts(&self, name: &str, n: u64) {
+        soon(async {
+            while self.node.counter(name) < n {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     pub(crate) async fn new(network: &str) -> Self {
         Self::with(network, limits()).await
     }

@@ -48,7 +48,8 @@ impl Stage {
         block.expect("the neighbour has it")
     }
 
-    fn blamed(&self, misdeed: &str) {
+    async fn blamed(&self, misdeed: &str) {
+        self.good.counts(misdeed, 1).await;
         assert_eq!(self.good.node.counter(misdeed), 1, "{misdeed}");
     }
 }
@@ -63,7 +64,7 @@ async fn wrong_bytes_are_blamed_and_fetched_elsewhere() {
     let stage = stage("foe-wrong").await;
     let answer = block_frame(stage.block.cid(), 5, b"wrong");
     assert_eq!(stage.fetch(&answer, true).await, stage.block);
-    stage.blamed("misdeed_wrong_bytes");
+    stage.blamed("misdeed_wrong_bytes").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +73,7 @@ async fn another_block_is_malformed() {
     let other = Block::new(RAW, &b"other"[..]);
     let answer = block_frame(other.cid(), 5, b"other");
     assert_eq!(stage.fetch(&answer, true).await, stage.block);
-    stage.blamed("misdeed_malformed");
+    stage.blamed("misdeed_malformed").await;
     assert_eq!(stage.foe.closed().await, Reason::Malformed);
 }
 
@@ -82,7 +83,7 @@ async fn more_bytes_than_a_block_may_have_are_malformed() {
     let limit = stage.good.node.limits().block_bytes;
     let answer = block_frame(stage.block.cid(), limit + 1, b"");
     assert_eq!(stage.fetch(&answer, false).await, stage.block);
-    stage.blamed("misdeed_malformed");
+    stage.blamed("misdeed_malformed").await;
     assert_eq!(stage.foe.closed().await, Reason::Malformed);
     assert_eq!(stage.good.linked().await, [stage.neighbour.node.peer_id()]);
 }
@@ -92,7 +93,7 @@ async fn a_length_of_4_gib_is_malformed() {
     let stage = stage("foe-4g-answer").await;
     let answer = [0xff, 0xff, 0xff, 0xff, Kind::Block as u8];
     assert_eq!(stage.fetch(&answer, false).await, stage.block);
-    stage.blamed("misdeed_malformed");
+    stage.blamed("misdeed_malformed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +109,7 @@ async fn a_stall_in_the_middle_is_blamed_and_fetched_elsewhere() {
     let stage = stage("foe-stall").await;
     let answer = block_frame(stage.block.cid(), stage.block.size(), &stage.block.bytes()[..1_000]);
     assert_eq!(stage.fetch(&answer, false).await, stage.block);
-    stage.blamed("misdeed_stalled");
+    stage.blamed("misdeed_stalled").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +191,7 @@ async fn the_rest_of_a_dag_comes_from_another_when_the_first_lies() {
     send.write_all(&block_frame(root.cid(), root.size(), root.bytes())).await.expect("writes");
     send.write_all(&block_frame(blocks[1].cid(), 5, b"wrong")).await.expect("writes");
     assert_eq!(all(coming).await.len(), blocks.len(), "each once");
-    stage.blamed("misdeed_wrong_bytes");
+    stage.blamed("misdeed_wrong_bytes").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +202,7 @@ async fn the_same_block_for_ever_is_left_for_the_next() {
     let foe = async { while send.write_all(&frame).await.is_ok() {} };
     let (came, ()) = soon(async { tokio::join!(all(coming), foe) }).await;
     assert_eq!(came.len(), blocks.len());
-    stage.blamed("misdeed_broken_promise");
+    stage.blamed("misdeed_broken_promise").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

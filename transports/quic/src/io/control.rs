@@ -6,7 +6,6 @@ use bytes::Bytes;
 use carrick_core::{Misdeed, PeerRecord, Remote};
 use quinn::SendStream;
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant, sleep};
 
 use super::Shared;
 use super::frames::{self, Reader};
@@ -17,10 +16,6 @@ use crate::wire::{self, Broken, Kind};
 
 /// Records passed on to a new neighbour.
 const RECORDS_AT_START: usize = 32;
-/// Records taken from one peer without a pause. More than a peer ever has to say at once.
-const BURST: f64 = 512.0;
-/// Records a second taken from one peer for long; it is read no faster, so QUIC slows it down.
-const RATE: f64 = 32.0;
 
 impl Shared {
     /// Writes what is queued until the link ends.
@@ -50,21 +45,19 @@ impl Shared {
 
     /// Reads what the peer says until the link ends.
     pub(super) async fn read_control(&self, link: &Arc<Link>, mut reader: Reader) {
-        let mut pace = Pace::new();
         loop {
             match self.read_control_frame(link, &mut reader).await {
-                Ok(Kind::Record) => pace.step().await,
-                Ok(_) => self.host.report(&link.remote, Misdeed::Needless),
+                Ok(()) => self.host.report(&link.remote, Misdeed::Needless),
                 Err(fault) => return self.fault(link, &fault),
             }
         }
     }
 
-    async fn read_control_frame(&self, link: &Arc<Link>, reader: &mut Reader) -> Result<Kind, Fault> {
+    async fn read_control_frame(&self, link: &Arc<Link>, reader: &mut Reader) -> Result<(), Fault> {
         let head = reader.expect(&[Kind::Join, Kind::Leave, Kind::Record]).await?;
         let body = reader.body(head.length).await?;
         if head.kind == Kind::Record {
-            return self.take_record(link, body).map(|()| head.kind);
+            return self.take_record(link, body);
         }
         let topic = wire::read_topic(head.kind, &body)?;
         let mut table = self.table();
@@ -74,7 +67,7 @@ impl Shared {
             .heard(&link.peer, link, topic, joins)
             .map_err(|_| Broken::Body(head.kind, "one topic too many"))?;
         table.run(&self.host, actions);
-        Ok(head.kind)
+        Ok(())
     }
 
     /// Learns a record; what is news goes on to the others, once.
@@ -83,22 +76,31 @@ impl Shared {
             .map_err(|_| Broken::Body(Kind::Record, "no record of a peer"))?;
         let from = Remote::Peer(link.peer);
         if *record.peer() != self.host.me() && self.host.learn(&from, record.clone()) {
-            self.pass_record(&record, Some(link));
+            self.pass_record(&record, link);
             self.changed.notify_waiters();
         }
         Ok(())
     }
 
-    /// Passes a record to all neighbours but the one it came from and the one it is about.
-    pub(super) fn pass_record(&self, record: &PeerRecord, from: Option<&Link>) {
+    /// Tells all neighbours our own record.
+    pub(super) fn tell_record(&self, record: &PeerRecord) {
         let frame = wire::frame(Kind::Record, record.encoded());
-        for link in self.links() {
-            if from.is_some_and(|from| from.id == link.id) || link.peer == *record.peer() {
-                continue;
-            }
-            if !link.offer(frame.clone()) {
-                self.host.count("records_dropped", 1);
-            }
+        self.links().iter().for_each(|link| link.tell(frame.clone()));
+    }
+
+    /// Passes a record to all neighbours but the one it came from and the one it is about.
+    fn pass_record(&self, record: &PeerRecord, from: &Link) {
+        if !from.may_pass() {
+            return self.host.count("records_dropped", 1);
+        }
+        let others =
+            self.links().into_iter().filter(|link| link.id != from.id && link.peer != *record.peer());
+        others.for_each(|link| self.offer_record(&link, record));
+    }
+
+    fn offer_record(&self, link: &Link, record: &PeerRecord) {
+        if !link.offer_record(wire::frame(Kind::Record, record.encoded())) {
+            self.host.count("records_dropped", 1);
         }
     }
 
@@ -107,32 +109,10 @@ impl Shared {
         // One more than are sent: the neighbour's own may be among them.
         for record in self.host.records(RECORDS_AT_START + 1) {
             if *record.peer() == link.peer {
-                self.pass_record(&record, Some(link));
-            } else if !link.offer(wire::frame(Kind::Record, record.encoded())) {
-                self.host.count("records_dropped", 1);
+                self.pass_record(&record, link);
+            } else {
+                self.offer_record(link, &record);
             }
         }
-    }
-}
-
-/// A bucket of tokens: pauses who takes them too fast.
-struct Pace {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { tokens: BURST, at: Instant::now() }
-    }
-
-    async fn step(&mut self) {
-        let now = Instant::now();
-        self.tokens = (self.tokens + now.duration_since(self.at).as_secs_f64() * RATE).min(BURST);
-        self.at = now;
-        if self.tokens < 1.0 {
-            sleep(Duration::from_secs_f64((1.0 - self.tokens) / RATE)).await;
-        }
-        self.tokens -= 1.0;
     }
 }

@@ -91,7 +91,9 @@ pub(crate) async fn write(
 }
 
 /// Bounds a step of reading. An answer is stalled only where over all of its link no stream brought anything for `patience`:
-/// else what has a higher priority may have gone before it. Looking takes a lock, so that is done where a step lasts.
+/// else what has a higher priority may have gone before it; and where the far end acknowledged something in the second half
+/// of it, as it does what keeps connections alive: else the way is dead, and no answer could come. Looking takes a lock, so
+/// that is done where a step lasts.
 async fn waited<T>(
     idle: Option<Duration>,
     connection: Option<&Connection>,
@@ -100,15 +102,22 @@ async fn waited<T>(
 ) -> Result<T, Fault> {
     let (Some(idle), Some(connection)) = (idle, connection) else { return within(idle, step).await };
     let mut step = pin!(step);
-    let soon = idle / 16;
+    let (soon, half) = (idle / 16, idle / 2);
     if let Ok(done) = timeout(soon, &mut step).await {
         return Ok(done);
     }
-    let came = || connection.stats().frame_rx.stream;
-    let before = came();
-    timeout(idle - soon, step)
-        .await
-        .map_err(|_| if idle >= patience && came() == before { Fault::Stalled } else { Fault::Slow })
+    let received = || connection.stats().frame_rx;
+    let before = received();
+    if let Ok(done) = timeout(half - soon, &mut step).await {
+        return Ok(done);
+    }
+    let acknowledged = received().acks;
+    if let Ok(done) = timeout(idle - half, step).await {
+        return Ok(done);
+    }
+    let now = received();
+    let stalled = idle >= patience && now.stream == before.stream && now.acks > acknowledged;
+    Err(if stalled { Fault::Stalled } else { Fault::Slow })
 }
 
 /// Bounds a step by an idle limit, if there is one.

@@ -64,7 +64,7 @@ impl Shared {
         let record = self.host.record();
         if record.seq() != *told {
             *told = record.seq();
-            self.pass_record(&record, None);
+            self.tell_record(&record);
         }
     }
 }

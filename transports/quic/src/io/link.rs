@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use carrick_core::links::{Packed, SendQueue};
+use carrick_core::links::{Pace, Packed, SendQueue};
 use carrick_core::{Direction, Misdeed, Multiaddr, PeerId, PeerInfo, Remote, Time};
 use quinn::{ConnectionError, SendStream};
 use tokio::sync::mpsc;
@@ -38,6 +38,8 @@ pub(crate) struct Link {
     direction: Direction,
     since: Time,
     control: mpsc::Sender<Bytes>,
+    told: Pace,
+    passed: Pace,
     walks: Mutex<Walks>,
 }
 
@@ -78,6 +80,8 @@ impl Link {
             direction: if dialled { Direction::Outbound } else { Direction::Inbound },
             since: shared.host.now(),
             control: sender,
+            told: Pace::told(),
+            passed: Pace::passed(),
             walks: Mutex::default(),
         };
         Taken { link: Arc::new(link), control }
@@ -105,10 +109,16 @@ impl Link {
         }
     }
 
-    /// Sends a control frame that may be lost; answers whether it will go. Half of the queue is kept for what
-    /// may not.
-    pub(crate) fn offer(&self, frame: Bytes) -> bool {
-        self.control.capacity() > CONTROL_FRAMES / 2 && self.control.try_send(frame).is_ok()
+    /// Sends a record of a peer, which may be lost; answers whether it will go. Half of the queue is kept for what
+    /// may not, and no more go than the far end can be expected to bear.
+    pub(crate) fn offer_record(&self, frame: Bytes) -> bool {
+        let room = self.control.capacity() > CONTROL_FRAMES / 2;
+        room && self.told.take() && self.control.try_send(frame).is_ok()
+    }
+
+    /// Whether a record that it brought is passed on.
+    pub(super) fn may_pass(&self) -> bool {
+        self.passed.take()
     }
 
     /// Begins to fetch a DAG, whose caller may be slow. What then waits in its stream must not hold up the

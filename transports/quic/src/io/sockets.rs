@@ -24,8 +24,10 @@ const SOCKET_BUFFER: usize = 4 << 20;
 const STREAM_WINDOW: u32 = 1_250_000;
 /// Not a byte for so long: the peer is gone.
 const IDLE: Duration = Duration::from_secs(30);
-/// Keeps connections, and the mappings of NATs, alive.
+/// Keeps connections, and the mappings of NATs, alive. At least twice in `fetch_idle`, so that a way that is dead is known
+/// from a peer that is silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const MIN_KEEP_ALIVE: Duration = Duration::from_millis(100);
 
 /// Where we listen, and from where we dial.
 pub(crate) struct Sockets {
@@ -151,7 +153,7 @@ fn transport_config(limits: &Limits) -> TransportConfig {
         // What is written and not acknowledged is kept: as much as the far end's window, and no more.
         .send_window(limits.receive_window_bytes as u64)
         .datagram_receive_buffer_size(None)
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some((limits.fetch_idle / 2).clamp(MIN_KEEP_ALIVE, KEEP_ALIVE)))
         .max_idle_timeout(IDLE.try_into().ok());
     config
 }

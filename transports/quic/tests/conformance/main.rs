@@ -9,7 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carrick_core::conformance::transport::{Fixture, RawWire, Setup, Wrapped, Wrapper, run};
-use carrick_core::{Host, Keypair, Limits, NetworkId, PeerAddr, PeerId, Result, Tap, Transport, async_trait};
+use carrick_core::dag::Layout;
+use carrick_core::{
+    ErrorKind, Host, Keypair, Limits, Misdeed, NetworkId, Node, PeerAddr, PeerId, Remote, Result, Tap, Topic,
+    Transport, async_trait,
+};
 use carrick_transport_quic::{Quic as Transported, QuicConfig};
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -92,32 +96,24 @@ async fn wire(_: u64) -> Quic {
 
 carrick_core::transport_suite!(wire);
 
-/// A wire whose nodes wait a day for a greeting.
+/// A wire whose nodes have a flaw.
 #[derive(Debug)]
-struct Patient(Quic);
-
-#[derive(Debug)]
-struct WaitsADay(Limits);
-
-impl Tap for WaitsADay {
-    fn limits<'a>(&'a self, _: &'a Host) -> &'a Limits {
-        &self.0
-    }
-}
-
-impl Wrapper for WaitsADay {}
+struct Flawed(Quic, fn(&Host) -> Arc<dyn Wrapper>);
 
 #[async_trait]
-impl Fixture for Patient {
+impl Fixture for Flawed {
     async fn open(&self, host: Host, setup: Setup) -> Result<Arc<dyn Transport>> {
-        let mut limits = host.limits().clone();
-        limits.handshake = Duration::from_secs(86_400);
+        let flaw = (self.1)(&host);
         let open = async |host| self.0.open(host, setup).await;
-        Ok(Arc::new(Wrapped::open(Arc::new(WaitsADay(limits)), host, open).await?))
+        Ok(Arc::new(Wrapped::open(flaw, host, open).await?))
     }
 
     fn nowhere(&self) -> PeerAddr {
         self.0.nowhere()
+    }
+
+    async fn hostile(&self, to: &PeerAddr, network: &NetworkId, key: &Keypair) -> Result<Box<dyn RawWire>> {
+        self.0.hostile(to, network, key).await
     }
 
     async fn half_open(&self, to: &PeerAddr, key: &Keypair) -> Result<Box<dyn RawWire>> {
@@ -129,11 +125,93 @@ impl Fixture for Patient {
     }
 }
 
-/// The case is there for this, and the mutants of the suite have no greeting.
+/// What a case says of a flaw that is there for it. No mutant of the suite has a greeting or records.
+async fn caught(case: &str, flaw: fn(&Host) -> Arc<dyn Wrapper>) -> String {
+    let tried = AssertUnwindSafe(run(case, Flawed(wire(1).await, flaw), 1)).catch_unwind().await;
+    *tried.expect_err("it is caught").downcast::<String>().expect("words")
+}
+
+#[derive(Debug)]
+struct WaitsADay(Limits);
+
+impl WaitsADay {
+    fn new(host: &Host) -> Self {
+        let mut limits = host.limits().clone();
+        limits.handshake = Duration::from_secs(86_400);
+        Self(limits)
+    }
+}
+
+impl Tap for WaitsADay {
+    fn limits<'a>(&'a self, _: &'a Host) -> &'a Limits {
+        &self.0
+    }
+}
+
+impl Wrapper for WaitsADay {}
+
 #[tokio::test]
 async fn who_waits_for_a_greeting_without_end_is_caught() {
     let case = "greeting_that_does_not_come_holds_no_place";
-    let tried = AssertUnwindSafe(run(case, Patient(wire(1).await), 1)).catch_unwind().await;
-    let told = tried.expect_err("it is caught").downcast::<String>().expect("words");
+    let told = caught(case, |host| Arc::new(WaitsADay::new(host))).await;
     assert!(told.contains("in vain for a place"), "{told}");
+}
+
+#[derive(Debug)]
+struct BearsAnyGossip;
+
+impl Tap for BearsAnyGossip {
+    fn report(&self, host: &Host, who: &Remote, misdeed: Misdeed) {
+        if misdeed != Misdeed::Needless {
+            host.report(who, misdeed);
+        }
+    }
+}
+
+impl Wrapper for BearsAnyGossip {}
+
+#[tokio::test]
+async fn who_bears_records_without_end_is_caught() {
+    let told = caught("flood_of_records_ends_in_a_ban", |_| Arc::new(BearsAnyGossip)).await;
+    assert!(told.contains("in vain for a ban"), "{told}");
+}
+
+#[derive(Debug)]
+struct Flawless;
+
+impl Tap for Flawless {}
+
+impl Wrapper for Flawless {}
+
+#[tokio::test]
+async fn nobody_is_blamed_for_a_way_that_is_dead() {
+    let wire = Arc::new(wire(1).await);
+    let mut limits = Limits::default();
+    limits.fetch_idle = Duration::from_secs(1);
+    let open = async || {
+        let wire = wire.clone();
+        let inner = async move |host| wire.open(host, Setup::default()).await;
+        let mount = |host| Wrapped::open(Arc::new(Flawless), host, inner);
+        let network = NetworkId::new("dead-way").expect("a network");
+        let builder = Node::builder().network(network).limits(limits.clone()).mount("quic", mount);
+        builder.open().await.expect("opens")
+    };
+    let (near, far) = (open().await, open().await);
+    near.connect(&PeerAddr::new(far.peer_id(), far.listen_addrs())).await.expect("connects");
+    let topic = Topic::new("readings").expect("a topic");
+    let _at_far = far.subscribe(&topic).await.expect("subscribes");
+    near.ready(&topic, 1).await.expect("ready");
+    let there = far.put(&b"there"[..], Layout::default()).await.expect("puts").cid;
+    assert!(wire.cut(&near.peer_id(), &far.peer_id()).await);
+    // More than all windows hold, so that the writer has to wait.
+    for _ in 0..100 {
+        near.publish(&topic, vec![0; near.limits().payload_bytes]).await.expect("publishes");
+    }
+    // Each takes a second; a peer that is there and silent is blamed within the second one.
+    for _ in 0..3 {
+        let error = near.block(&there, vec![far.peer_id()]).await.expect_err("nothing comes");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(near.counter("misdeed_stalled"), 0);
+    assert_eq!(near.peers().await.expect("peers").len(), 1, "QUIC waits for longer");
 }

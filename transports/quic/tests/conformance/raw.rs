@@ -25,6 +25,7 @@ const SPKI: [u8; 12] = [48, 42, 48, 5, 6, 3, 43, 101, 112, 3, 33, 0];
 const HELLO: u8 = 0x01;
 const JOIN: u8 = 0x03;
 const LEAVE: u8 = 0x04;
+const RECORD: u8 = 0x05;
 const MESSAGE: u8 = 0x10;
 const ASK_HAS: u8 = 0x21;
 const ASK_DAG: u8 = 0x22;
@@ -118,6 +119,10 @@ impl RawWire for Raw {
         let name = topic.as_str().as_bytes();
         let length = u16::try_from(name.len()).expect("a topic is short").to_be_bytes();
         self.send(&frame(MESSAGE, &[&length[..], name, bytes].concat())).await
+    }
+
+    async fn record(&mut self, record: &PeerRecord) -> bool {
+        self.say(RECORD, record.encoded()).await
     }
 
     async fn ask(&mut self, cid: &Cid) -> bool {

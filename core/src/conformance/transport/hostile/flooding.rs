@@ -65,6 +65,12 @@ pub(in super::super) async fn flood_of_replays_ends_in_a_ban(kit: Kit) -> Outcom
     }
 }
 
+pub(in super::super) async fn flood_of_records_ends_in_a_ban(kit: Kit) -> Outcome {
+    // Every other one is known.
+    let told = async |foe: &mut dyn RawWire, n: u64| foe.record(&kit.invented(n % 2 * n)).await;
+    Stage::new(&kit).await.withstands(told).await
+}
+
 pub(in super::super) async fn flood_on_other_topics_ends_in_a_ban(kit: Kit) -> Outcome {
     let unwanted = async |foe: &mut dyn RawWire, _: u64| foe.message(&nth(0), b"whatever").await;
     Stage::new(&kit).await.withstands(unwanted).await
