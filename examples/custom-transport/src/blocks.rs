@@ -15,7 +15,7 @@ use crate::wire::{Frame, MAX_FRAME_BYTES, Streams, receive};
 #[async_trait]
 impl Asks for Streams {
     async fn ask(&self, cid: &Cid, most: usize, idle: Duration) -> Result<Bytes, Miss> {
-        // The far end answers no more than this at once; that they are many is no fault of its own.
+        // The far end takes no more than it said; that they are many is no fault of its own.
         let _room =
             timeout(idle, self.room.acquire()).await.map_err(|_| Miss::Busy)?.map_err(|_| Miss::Lost)?;
         let (mut to, mut from) = within(idle, self.client.connect()).await?.map_err(|_| Miss::Lost)?;

@@ -41,7 +41,7 @@ async fn welcome(hub: &Arc<Hub<Streams>>, stream: TcpStream, from: SocketAddr) -
     let mut connection = Connection::new(hub.host(), stream, false).await?;
     let greeted = connection.greeted(hub.host(), from).await;
     let admitted = if hub.host().admits(&connection.peer) { greeted } else { Err(Reason::NotAdmitted) };
-    let streams = connection.streams(hub.host());
+    let streams = connection.streams();
     match admitted.and_then(|greeted| hub.enter(streams, greeted, |topics| Some(hello(hub, topics)))) {
         Ok(link) => hub.spawn(run(hub.clone(), link, connection)),
         Err(why) => {
@@ -71,7 +71,7 @@ impl Dials for Streams {
         let peer = connection.peer;
         hub.wants(peer, expected)?;
         let greeted = connection.greet(hub, addr).await;
-        match greeted.and_then(|greeted| hub.enter(connection.streams(hub.host()), greeted, |_| None)) {
+        match greeted.and_then(|greeted| hub.enter(connection.streams(), greeted, |_| None)) {
             Ok(link) => hub.spawn(run(hub.clone(), link, connection)),
             // It dialled us at the same time: that connection is here, or about to be.
             Err(Reason::Duplicate) => drop(hub.until_linked(&peer).await),

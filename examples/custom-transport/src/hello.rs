@@ -23,7 +23,7 @@ use crate::config::multiaddr;
 use crate::wire::{self, Frame, Streams};
 
 /// Noise fails where the two ends do not agree on it: so a node of another version never gets further.
-const VERSION: &[u8] = b"carrick tcp 2";
+const VERSION: &[u8] = b"carrick tcp 3";
 
 /// Carries all streams of a connection for as long as it is polled, and answers why it ended.
 pub(crate) type Carrier = BoxFuture<'static, Result<(), ChMuxError<io::Error, io::Error>>>;
@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     pub(crate) carrier: Carrier,
     /// Opens streams,
     client: Client,
+    /// so many at once,
+    requests: usize,
     /// and this one takes those that the far end opens.
     pub(crate) listener: Listener,
     /// The first stream.
@@ -67,7 +69,7 @@ impl Connection {
             }
         };
         let (to, from) = carry(&mut carrier, first).await?;
-        Ok(Self { peer, carrier, client, listener, to, from })
+        Ok(Self { peer, carrier, client, requests: host.limits().streams_per_peer, listener, to, from })
     }
 
     /// The dialler says hello, and waits for that of the far end.
@@ -77,13 +79,16 @@ impl Connection {
             self.to.send(hello(hub, &ours)).await.map_err(|_| Reason::Goodbye)?;
             read_hello(hub.host(), &mut self.from).await
         };
-        let (session, theirs) = carry(&mut self.carrier, greeting).await?;
+        let (session, requests, theirs) = carry(&mut self.carrier, greeting).await?;
+        self.requests = self.requests.min(requests);
         Ok(Greeted { peer: self.peer, addr: multiaddr(addr), session, theirs, ours: Some(ours) })
     }
 
     /// The acceptor waits for a hello. Its own is the first frame of the link.
     pub(crate) async fn greeted(&mut self, host: &Host, addr: SocketAddr) -> Result<Greeted, Reason> {
-        let (session, theirs) = carry(&mut self.carrier, read_hello(host, &mut self.from)).await?;
+        let reading = read_hello(host, &mut self.from);
+        let (session, requests, theirs) = carry(&mut self.carrier, reading).await?;
+        self.requests = self.requests.min(requests);
         Ok(Greeted { peer: self.peer, addr: multiaddr(addr), session, theirs, ours: None })
     }
 
@@ -97,8 +102,8 @@ impl Connection {
     }
 
     /// What a link needs beside the first stream.
-    pub(crate) fn streams(&self, host: &Host) -> Streams {
-        Streams { client: self.client.clone(), room: Semaphore::new(host.limits().streams_per_peer) }
+    pub(crate) fn streams(&self) -> Streams {
+        Streams { client: self.client.clone(), room: Semaphore::new(self.requests) }
     }
 }
 
@@ -116,15 +121,17 @@ async fn carry<T>(
 /// Our hello, which names these topics.
 pub(crate) fn hello(hub: &Hub<Streams>, topics: &BTreeSet<Topic>) -> Bytes {
     let (network, topics) = (hub.host().network().as_str(), topics.iter().map(Topic::as_str).collect());
-    Frame::Hello { network, session: hub.session(), topics }.encode()
+    let requests = wire::requests(hub.host().limits());
+    Frame::Hello { network, session: hub.session(), requests, topics }.encode()
 }
 
-async fn read_hello(host: &Host, from: &mut Receiver) -> Result<(u64, BTreeSet<Topic>), Reason> {
+async fn read_hello(host: &Host, from: &mut Receiver) -> Result<(u64, usize, BTreeSet<Topic>), Reason> {
     let limits = host.limits();
     match Frame::decode(&wire::receive(from, wire::max_hello_bytes(limits)).await?)? {
         Frame::Hello { network, .. } if network != host.network().as_str() => Err(Reason::Network),
-        Frame::Hello { session, topics, .. } if topics.len() <= limits.topics_per_peer => {
-            Ok((session, topics.into_iter().map(wire::topic).collect::<Result<_, _>>()?))
+        Frame::Hello { session, requests: requests @ 1.., topics, .. } => {
+            let topics = topics.into_iter().map(wire::topic).collect::<Result<_, _>>()?;
+            Ok((session, requests.into(), topics))
         }
         Frame::Bye(why) => Err(Reason::from_code(why.into())),
         _ => Err(Reason::Malformed),

@@ -14,16 +14,17 @@ use tokio::sync::Semaphore;
 
 /// Longest frame but a hello. The longest that there is carries a record of 2 KiB.
 pub(crate) const MAX_FRAME_BYTES: usize = 4 << 10;
-/// A far end from which nothing comes for so long is gone. The multiplexer says something twice as often.
-const SILENCE: Duration = Duration::from_secs(20);
+/// A far end from which nothing comes for so long is gone; the multiplexer says something twice as often. Less than the
+/// default of `fetch_idle`, so that nobody is blamed for not answering over a way that is dead.
+const SILENCE: Duration = Duration::from_secs(8);
 /// So much of one stream may wait to be read, or less where a whole link may not have as much.
 const WINDOW_BYTES: usize = 256 << 10;
 
 /// A frame, in postcard. A new variant comes last, or old nodes misread it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Frame<'a> {
-    /// The first of each end. Another session means that the peer was started again.
-    Hello { network: &'a str, session: u64, topics: Vec<&'a str> },
+    /// The first of each end. Another session means that the peer was started again. It answers so many requests at once.
+    Hello { network: &'a str, session: u64, requests: u16, topics: Vec<&'a str> },
     /// Nothing more comes; the number of the reason.
     Bye(u8),
     /// The sender takes part in a topic, or not any more.
@@ -98,9 +99,14 @@ pub(crate) fn max_hello_bytes(limits: &Limits) -> usize {
     MAX_FRAME_BYTES + limits.topics_per_peer * (MAX_TOPIC_BYTES + 2)
 }
 
+/// How many requests of a far end are answered at once.
+pub(crate) fn requests(limits: &Limits) -> u16 {
+    u16::try_from(limits.streams_per_peer).unwrap_or(u16::MAX)
+}
+
 /// What the multiplexer keeps to.
 pub(crate) fn streams(limits: &Limits) -> Cfg {
-    let requests = u16::try_from(limits.streams_per_peer).unwrap_or(u16::MAX);
+    let requests = requests(limits);
     let window = limits.receive_window_bytes.min(WINDOW_BYTES);
     Cfg {
         connection_timeout: Some(SILENCE),

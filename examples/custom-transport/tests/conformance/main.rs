@@ -6,13 +6,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carrick_core::conformance::transport::{Fixture, RawWire, Setup};
+use carrick_core::conformance::transport::{Fixture, RawWire, Setup, Wrapped, Wrapper};
 use carrick_core::{
-    Block, Error, ErrorKind, Event, Events, Host, Keypair, NetworkId, Node, PeerAddr, RAW, Result, Transport,
-    async_trait,
+    Block, Cid, Error, ErrorKind, Event, Events, Host, Keypair, Limits, NetworkId, Node, PeerAddr, RAW,
+    Remote, Result, Served, Tap, Transport, async_trait,
 };
 use custom_transport::{Tcp, TcpConfig};
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::sleep;
 
 use self::raw::Raw;
 
@@ -107,4 +109,47 @@ async fn slow_provider_is_waited_for_and_not_blamed() {
     assert_eq!(node.counter("misdeed_stalled"), 0);
     drop(hold);
     assert!(holding.await.is_ok());
+}
+
+/// Takes its time for each block.
+#[derive(Debug)]
+struct Deliberate;
+
+impl Tap for Deliberate {
+    fn block<'a>(
+        &'a self,
+        host: &'a Host,
+        to: &'a Remote,
+        cid: &'a Cid,
+    ) -> BoxFuture<'a, Result<Option<Served>>> {
+        let looking = async {
+            sleep(Duration::from_secs(1)).await;
+            host.block(to, cid).await
+        };
+        looking.boxed()
+    }
+}
+
+impl Wrapper for Deliberate {}
+
+/// Four times as many requests as it takes at once: those that wait longer than `fetch_idle` wait here.
+#[tokio::test]
+async fn provider_that_takes_few_requests_is_not_blamed() {
+    let open = async |streams_per_peer| {
+        let mut limits = Limits::default();
+        (limits.streams_per_peer, limits.fetch_idle) = (streams_per_peer, Duration::from_secs(3));
+        let mut config = TcpConfig::default();
+        config.listen = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
+        let inner = async |host| Ok(Arc::new(Tcp::open(config, host).await?) as Arc<dyn Transport>);
+        let mount = |host| Wrapped::open(Arc::new(Deliberate), host, inner);
+        let network = NetworkId::new("few").expect("a network");
+        Node::builder().network(network).limits(limits).mount("tcp", mount).open().await.expect("opens")
+    };
+    let (asker, provider) = (open(100).await, open(4).await);
+    asker.connect(&PeerAddr::from(provider.listen_addrs()[0].clone())).await.expect("connects");
+    let blocks: Vec<_> = (0..16_u8).map(|n| Block::new(RAW, vec![n])).collect();
+    provider.put_blocks(&blocks).await.expect("puts");
+    let got = join_all(blocks.iter().map(|block| asker.block(block.cid(), vec![]))).await;
+    assert!(got.iter().filter(|got| got.is_ok()).count() >= 8, "{got:?}");
+    assert_eq!(asker.counter("misdeed_stalled"), 0);
 }

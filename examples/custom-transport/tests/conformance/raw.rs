@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use carrick_core::conformance::transport::RawWire;
-use carrick_core::{Bytes, Keypair, NetworkId, PeerAddr, Protocol, Topic, async_trait};
+use carrick_core::{Bytes, Keypair, NetworkId, PeerAddr, PeerRecord, Protocol, Topic, async_trait};
 use futures::{SinkExt, StreamExt as _};
 use libp2p_core::upgrade::OutboundConnectionUpgrade as _;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ const PART: usize = 128 << 10;
 /// The first frame of each end, or why there is none.
 #[derive(Debug, Serialize, Deserialize)]
 enum Frame {
-    Hello { network: String, session: u64, topics: Vec<String> },
+    Hello { network: String, session: u64, requests: u16, topics: Vec<String> },
     Bye(u8),
 }
 
@@ -52,7 +52,7 @@ impl Raw {
         });
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, tcp.expect("a port"))).await?;
         let noise = libp2p_noise::Config::new(key).map_err(io::Error::other)?;
-        let noise = noise.with_prologue(b"carrick tcp 2".to_vec());
+        let noise = noise.with_prologue(b"carrick tcp 3".to_vec());
         let (_, stream) = noise.upgrade_outbound(stream.compat(), "").await.map_err(io::Error::other)?;
         let frames = LengthDelimitedCodec::builder().new_framed(stream.compat());
         Ok(Self { frames, theirs: [0; 4], credit: 0 })
@@ -64,8 +64,8 @@ impl Raw {
         self.write(&[&[1], MUX_HELLO, &[&[4][..], &PORT, &[1]].concat()]).await?;
         self.credit = number(&self.read_until(2).await?[20..24]);
         self.theirs = self.read_until(5).await?[5..9].try_into().expect("four bytes");
-        let hello =
-            Frame::Hello { network: network.as_str().to_owned(), session: rand::random(), topics: vec![] };
+        let (network, session) = (network.as_str().to_owned(), rand::random());
+        let hello = Frame::Hello { network, session, requests: 16, topics: vec![] };
         self.put(&postcard::to_allocvec(&hello).expect("encodes")).await?;
         self.read_until(7).await?;
         match postcard::take_from_bytes(&self.read().await?) {
@@ -171,5 +171,9 @@ impl RawWire for Raw {
         self.say(&(4_u8, topic.as_str())).await;
         let _ = self.put(bytes).await;
         true
+    }
+
+    async fn record(&mut self, record: &PeerRecord) -> bool {
+        self.say(&(3_u8, &record.encoded()[..])).await
     }
 }
