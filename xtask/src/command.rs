@@ -18,19 +18,21 @@ pub(crate) struct Command {
     program: PathBuf,
     args: Vec<String>,
     vars: Vec<(String, String)>,
+    folder: Option<PathBuf>,
     deadline: Option<Duration>,
     shown_as: Option<String>,
 }
 
 /// Cargo (the one that started us, if any) with arguments separated by blanks.
 pub(crate) fn cargo(args: &str) -> Command {
-    let args = args.split_whitespace().map(str::to_owned).collect();
-    Command { program: "cargo".into(), args, vars: vec![], deadline: None, shown_as: None }
+    let program = "cargo".into();
+    Command { program, args: words(args), vars: vec![], folder: None, deadline: None, shown_as: None }
 }
 
 /// A program that we have built, which a person would start by `shown_as`.
 pub(crate) fn built(program: &Path, shown_as: String) -> Command {
-    Command { program: program.into(), args: vec![], vars: vec![], deadline: None, shown_as: Some(shown_as) }
+    let (program, shown_as) = (program.into(), Some(shown_as));
+    Command { program, args: vec![], vars: vec![], folder: None, deadline: None, shown_as }
 }
 
 impl Command {
@@ -40,9 +42,21 @@ impl Command {
         self
     }
 
+    /// Adds arguments separated by blanks.
+    pub(crate) fn args(mut self, args: &str) -> Self {
+        self.args.extend(words(args));
+        self
+    }
+
     /// Sets an environment variable.
     pub(crate) fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs it in a folder, which is not shown.
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
         self
     }
 
@@ -86,6 +100,9 @@ impl Command {
         let cargo = (self.program == Path::new("cargo")).then(|| std::env::var_os("CARGO")).flatten();
         let mut process = cargo.map_or_else(|| Process::new(&self.program), Process::new);
         process.args(&self.args).envs(self.vars.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.folder {
+            process.current_dir(folder);
+        }
         process
     }
 
@@ -129,6 +146,10 @@ impl fmt::Display for Command {
         }
         self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
     }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 fn succeeded(status: ExitStatus) -> Result<()> {

@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod links;
 mod report;
+mod suites;
 mod test;
 mod tools;
 mod workspace;

@@ -21,7 +21,12 @@ impl Report {
     }
 
     /// Runs a piece of work as a step; `again` is what a person types to repeat it.
-    pub(crate) fn step(&mut self, title: &str, again: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn step<T>(
+        &mut self,
+        title: &str,
+        again: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         println!("==> {title}");
         let start = Instant::now();
         let result = work();

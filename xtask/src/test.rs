@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::command::{built, cargo};
 use crate::report::Report;
+use crate::suites::{self, Suite};
 use crate::tools::{self, Tool};
 use crate::workspace::{Stranger, Workspace};
 use crate::{Result, command::Command};
@@ -11,47 +12,76 @@ use crate::{Result, command::Command};
 /// What the tests call that does not come with Rust.
 const TOOLS: [Tool; 0] = [];
 
+/// How long a suite may run, by its name. Each of these is a promise, and must be there.
+const PROMISED: [(&str, Duration); 4] = [
+    ("carrick-transport-memory conformance", Duration::from_secs(60)),
+    ("carrick-transport-quic conformance", Duration::from_secs(180)),
+    ("carrick-core mutants", Duration::from_secs(120)),
+    (SIMULATIONS, Duration::from_secs(180)),
+];
+
+/// The suite that is told how many networks to simulate.
+const SIMULATIONS: &str = "carrick sim";
+
+/// How long any other suite may run: a test that hangs is ended.
+const SUITE_DEADLINE: Duration = Duration::from_secs(600);
+
 /// How long an example may run: it ends by itself, or the test fails.
 const EXAMPLE_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How long all seeds together may take.
-const SIMULATIONS_DEADLINE: Duration = Duration::from_secs(180);
-
 /// How long the demo may run.
 const DEMO_DEADLINE: Duration = Duration::from_secs(300);
+
+/// What computes so much that an optimised build costs less than it saves.
+const HEAVY: [&str; 3] = ["decoders", "mutants", "sim"];
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     for tool in &TOOLS {
         tools::ensure(report, tool)?;
     }
-    report.command("tests", &cargo("test --workspace --all-features"))?;
-    report.command("simulated networks", &simulations().deadline(SIMULATIONS_DEADLINE))?;
     let workspace = Workspace::read()?;
-    // One build for all programs: with `cargo run` for each, the features of shared dependencies change from
-    // one to the next, and half the tree is built again and again.
-    report.command(
-        "build the programs",
-        &cargo("build --release --workspace --exclude xtask --bins --examples"),
-    )?;
-    // Their million inputs take too long in the dev profile.
-    let decoders = cargo("test --release --workspace --exclude xtask --all-features --test decoders");
-    report.command("hostile bytes", &decoders)?;
+    for suite in suites(report, &workspace)? {
+        let command = suite.command().deadline(deadline(&suite.name));
+        let simulates = suite.name == SIMULATIONS;
+        report.command(&suite.name, &if simulates { command.var("SIM_SEEDS", "100") } else { command })?;
+    }
+    report.command("examples in the documentation", &cargo("test --workspace --all-features --doc"))?;
     for (name, example) in examples(&workspace) {
         report.command(&format!("example {name}"), &example.deadline(EXAMPLE_DEADLINE))?;
     }
     for example in workspace.strangers() {
         stranger(report, &example)?;
     }
-    let demo = built(&workspace.release("carrick"), "cargo run --release --".to_owned())
+    let demo = built(&workspace.quick("carrick"), "cargo run --profile quick --".to_owned())
         .arg("demo")
         .arg("--json")
         .deadline(DEMO_DEADLINE);
     report.step("demo", &demo.to_string(), || demo.last_line().and_then(|line| agreed(&line)))
 }
 
-/// A hundred seeds. In the dev profile, where they are built already: to build them once more takes longer than they gain.
-fn simulations() -> Command {
-    cargo("test --workspace --all-features --test sim nodes_agree").var("SIM_SEEDS", "100")
+/// Builds all suites, and the programs.
+fn suites(report: &mut Report, workspace: &Workspace) -> Result<Vec<Suite>> {
+    let build = "test --workspace --no-run";
+    let mut suites = suites::build(report, workspace, "build the tests", build, "")?;
+    // They are run once, with more inputs and seeds than a debug build gets through.
+    suites.retain(|suite| !HEAVY.iter().any(|heavy| suite.name.ends_with(&format!(" {heavy}"))));
+    // One build for these and the programs: with another set of features for each, half the tree is built again and again.
+    // Not in release, which takes longer to build and tells no more. The benchmarks are built with the tests above.
+    let heavy = HEAVY.map(|name| format!("--test {name}")).join(" ");
+    let build =
+        format!("build --workspace --exclude xtask --exclude carrick-bench --bins --examples {heavy}");
+    let title = "build the heavy tests and the programs";
+    suites.extend(suites::build(report, workspace, title, &build, "--profile quick")?);
+    suites.sort_by(|one, other| one.name.cmp(&other.name));
+    match PROMISED.iter().find(|(name, _)| !suites.iter().any(|suite| suite.name == *name)) {
+        Some((name, _)) => Err(format!("there is no suite {name}, whose time is promised")),
+        None => Ok(suites),
+    }
+}
+
+fn deadline(suite: &str) -> Duration {
+    let promised = PROMISED.iter().find(|(name, _)| suite == *name);
+    promised.map_or(SUITE_DEADLINE, |(_, deadline)| *deadline)
 }
 
 /// The examples of all members, and the programs of those members that are examples themselves.
@@ -65,8 +95,9 @@ fn examples(workspace: &Workspace) -> Vec<(String, Command)> {
                 t if t.is("bin") && whole_crate => ("bin", t.name.clone()),
                 _ => continue,
             };
-            let shown_as = format!("cargo run --release --package {} --{kind} {}", package.name, target.name);
-            found.push((target.name.clone(), built(&workspace.release(&path), shown_as)));
+            let shown_as =
+                format!("cargo run --profile quick --package {} --{kind} {}", package.name, target.name);
+            found.push((target.name.clone(), built(&workspace.quick(&path), shown_as)));
         }
     }
     found

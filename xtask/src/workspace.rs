@@ -42,6 +42,11 @@ impl Workspace {
         serde_json::from_str(&text).map_err(|e| format!("cargo metadata is not as expected: {e}"))
     }
 
+    /// The member with a manifest.
+    pub(crate) fn package(&self, manifest: &Path) -> Option<&Package> {
+        self.packages.iter().find(|package| package.manifest_path == manifest)
+    }
+
     /// A member's folder, counted from the root: empty for the root package.
     pub(crate) fn folder<'a>(&self, package: &'a Package) -> &'a Path {
         let folder = package.manifest_path.parent().unwrap_or(Path::new(""));
@@ -69,9 +74,9 @@ impl Workspace {
         Stranger { folder, target: self.target.join("examples") }
     }
 
-    /// Where a release build leaves an executable.
-    pub(crate) fn release(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
+    /// Where a build in the profile `quick` leaves an executable.
+    pub(crate) fn quick(&self, name: &str) -> PathBuf {
+        self.target.join("quick").join(name)
     }
 }
 
