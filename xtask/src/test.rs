@@ -45,7 +45,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         let simulates = suite.name == SIMULATIONS;
         report.command(&suite.name, &if simulates { command.var("SIM_SEEDS", "100") } else { command })?;
     }
-    report.command("examples in the documentation", &cargo("test --workspace --all-features --doc"))?;
+    let documented = cargo("test --workspace --all-features --doc").deadline(SUITE_DEADLINE);
+    report.command("examples in the documentation", &documented)?;
     for (name, example) in examples(&workspace) {
         report.command(&format!("example {name}"), &example.deadline(EXAMPLE_DEADLINE))?;
     }
@@ -64,7 +65,8 @@ fn suites(report: &mut Report, workspace: &Workspace) -> Result<Vec<Suite>> {
     let build = "test --workspace --no-run";
     let mut suites = suites::build(report, workspace, "build the tests", build, "")?;
     // They are run once, with more inputs and seeds than a debug build gets through.
-    suites.retain(|suite| !HEAVY.iter().any(|heavy| suite.name.ends_with(&format!(" {heavy}"))));
+    let is_heavy = |suite: &mut Suite| HEAVY.iter().any(|heavy| suite.name.ends_with(&format!(" {heavy}")));
+    let left_out: Vec<Suite> = suites.extract_if(.., is_heavy).collect();
     // One build for these and the programs: with another set of features for each, half the tree is built again and again.
     // Not in release, which takes longer to build and tells no more. The benchmarks are built with the tests above.
     let heavy = HEAVY.map(|name| format!("--test {name}")).join(" ");
@@ -73,8 +75,10 @@ fn suites(report: &mut Report, workspace: &Workspace) -> Result<Vec<Suite>> {
     let title = "build the heavy tests and the programs";
     suites.extend(suites::build(report, workspace, title, &build, "--profile quick")?);
     suites.sort_by(|one, other| one.name.cmp(&other.name));
-    match PROMISED.iter().find(|(name, _)| !suites.iter().any(|suite| suite.name == *name)) {
-        Some((name, _)) => Err(format!("there is no suite {name}, whose time is promised")),
+    let promised = PROMISED.iter().map(|(name, _)| *name);
+    let mut wanted = promised.chain(left_out.iter().map(|suite| suite.name.as_str()));
+    match wanted.find(|name| !suites.iter().any(|suite| suite.name == *name)) {
+        Some(name) => Err(format!("there is no suite {name}")),
         None => Ok(suites),
     }
 }
@@ -106,7 +110,9 @@ fn examples(workspace: &Workspace) -> Vec<(String, Command)> {
 /// Tests a crate outside the workspace and runs its program if it has one.
 fn stranger(report: &mut Report, stranger: &Stranger) -> Result<()> {
     let name = stranger.name();
-    report.command(&format!("tests of example {name}"), &stranger.cargo("test"))?;
+    report.command(&format!("build the tests of example {name}"), &stranger.cargo("test").arg("--no-run"))?;
+    let tests = stranger.cargo("test").deadline(SUITE_DEADLINE);
+    report.command(&format!("tests of example {name}"), &tests)?;
     if !stranger.folder.join("src/main.rs").exists() {
         return Ok(());
     }

@@ -24,7 +24,7 @@ use crate::{
 /// How long a link that another one replaced is still read.
 const RETIREMENT: Duration = Duration::from_secs(2);
 /// Records of others that are told to a new neighbour.
-const RECORDS: usize = 64;
+const RECORDS: usize = 32;
 
 /// How a wire says what the [`Hub`] has to say. Nothing here waits.
 pub trait Wire: Send + Sync + Sized + 'static {
@@ -260,7 +260,8 @@ impl<W: Wire> Hub<W> {
         if *record.peer() == self.host.me() || !self.host.learn(link.remote(), record.clone()) {
             return Ok(());
         }
-        if !link.passed.take() {
+        // Its own it tells once, and all are to know of it.
+        if *record.peer() != link.peer() && !link.passed.take() {
             self.host.count("records_dropped", 1);
             return Ok(());
         }

@@ -218,8 +218,10 @@ impl Core {
         let transport = || mount.name.to_string();
         match notice {
             Notice::Up(remote, _) => {
+                if !self.links.connected(&remote) {
+                    self.patience.meet(&remote);
+                }
                 self.links.up(mount, &remote);
-                self.patience.meet(&remote);
                 self.events.tell(&Event::Up { transport: transport(), remote });
             }
             Notice::Down(remote) => {

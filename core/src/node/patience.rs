@@ -67,9 +67,9 @@ impl Patience {
         self.news.fetch_add(transports.into(), Ordering::Relaxed);
     }
 
-    /// A remote is there: what is accepted from now on, it may bring once more.
+    /// A remote came: what is accepted from now on, it may bring once more.
     pub(crate) fn meet(&self, remote: &Remote) {
-        self.with(remote, |_, _| ());
+        self.with(remote, |left, news| left.news = news);
     }
 
     /// Whether a remote may do something once more that nobody needs.
@@ -129,7 +129,6 @@ mod tests {
         let patience = Patience::new(128);
         patience.meet(&remote(0));
         (0..3_000).for_each(|_| patience.news(1));
-        patience.meet(&remote(0));
         assert_eq!(borne(&patience, 0), 3_000 + 1_024);
     }
 
@@ -140,6 +139,9 @@ mod tests {
         (0..100_000).for_each(|_| patience.news(1));
         assert_eq!(borne(&patience, 0), 16_384);
         assert_eq!(borne(&patience, 1), 1_024);
+        (0..100_000).for_each(|_| patience.news(1));
+        patience.meet(&remote(0));
+        assert_eq!(borne(&patience, 0), 0, "it was away");
     }
 
     #[tokio::test(start_paused = true)]

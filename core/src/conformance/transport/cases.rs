@@ -272,7 +272,7 @@ macro_rules! __transport_cases {
                 content_announced_and_not_delivered_ends_in_a_ban:
                     "Who names content, takes the requests for it and sends nothing is banned; what another has comes all the same.",
                 peer_that_never_reads_harms_nobody:
-                    "Who reads nothing costs a bounded queue whose drops are counted; others get every message and all content.",
+                    "Who reads no messages is not blamed and costs a bounded queue whose drops are counted; others get every message and all content.",
                 ten_strangers_for_each_friend_change_nothing:
                     "Where ten strangers, let in or not, come for each friend, every message arrives and a new friend gets in.",
                 greeting_that_does_not_come_holds_no_place:

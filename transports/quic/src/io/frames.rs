@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use carrick_core::Host;
-use quinn::{Connection, ReadExactError, RecvStream, SendStream};
+use quinn::{Connection, FrameStats, ReadExactError, RecvStream, SendStream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -91,8 +91,8 @@ pub(crate) async fn write(
 }
 
 /// Bounds a step of reading. An answer is stalled only where over all of its link no stream brought anything for `patience`:
-/// else what has a higher priority may have gone before it; and where the far end acknowledged something in the second half
-/// of it, as it does what keeps connections alive: else the way is dead, and no answer could come. Looking takes a lock, so
+/// else what has a higher priority may have gone before it; and where the far end showed a sign of life in the second half
+/// of it, as what keeps connections alive is at either end: else the way is dead, and no answer could come. Looking takes a lock, so
 /// that is done where a step lasts.
 async fn waited<T>(
     idle: Option<Duration>,
@@ -111,12 +111,13 @@ async fn waited<T>(
     if let Ok(done) = timeout(half - soon, &mut step).await {
         return Ok(done);
     }
-    let acknowledged = received().acks;
+    let alive = |received: &FrameStats| received.acks + received.ping;
+    let halfway = received();
     if let Ok(done) = timeout(idle - half, step).await {
         return Ok(done);
     }
     let now = received();
-    let stalled = idle >= patience && now.stream == before.stream && now.acks > acknowledged;
+    let stalled = idle >= patience && now.stream == before.stream && alive(&now) > alive(&halfway);
     Err(if stalled { Fault::Stalled } else { Fault::Slow })
 }
 

@@ -121,7 +121,7 @@ impl Fixture for Flawed {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(5)
+        Duration::from_secs(20)
     }
 }
 

@@ -1,13 +1,14 @@
 //! A peer that keeps no rule but those of TLS and the hello, written from `docs/transports/quic.md` alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carrick_core::conformance::transport::RawWire;
 use carrick_core::{
     Bytes, Cid, Error, ErrorKind, Keypair, NetworkId, PeerAddr, PeerRecord, Result, Topic, async_trait,
 };
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
+use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::aws_lc_rs;
@@ -202,7 +203,13 @@ fn tls(key: &Keypair) -> ClientConfig {
     config.alpn_protocols = vec![b"carrick/1".to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
-    ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).expect("ciphers that QUIC takes")))
+    let mut config =
+        ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).expect("ciphers that QUIC takes")));
+    let mut transport = TransportConfig::default();
+    // Its far end has no reason to ask whether it is there.
+    transport.keep_alive_interval(Some(Duration::from_millis(100)));
+    config.transport_config(Arc::new(transport));
+    config
 }
 
 /// Does not ask who answers.

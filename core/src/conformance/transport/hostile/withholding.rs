@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::time::sleep;
 
 use super::super::provider::{asks_host, no_fetch, raw};
@@ -80,5 +81,8 @@ pub(in super::super) async fn peer_that_never_reads_harms_nobody(kit: Kit) -> Ou
     };
     kit.soon("content that a foe asks for too", getting).await;
     stage.deliver(0).await;
+    // Nothing tells it from an honest node whose gate is full.
+    assert!(foe.ended().now_or_never().is_none(), "its link was ended");
+    assert_eq!(attacked.counter("misdeed_stalled"), 0, "somebody was blamed");
     Outcome::Kept
 }
