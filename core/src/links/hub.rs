@@ -164,7 +164,7 @@ impl<W: Wire> Hub<W> {
             Err(Reason::Duplicate) if dialled => vec![Action::Retire(link.clone())],
             Err(why) => {
                 drop(table);
-                why.misdeed().into_iter().for_each(|misdeed| self.host.report(link.remote(), misdeed));
+                self.blame(&link, why);
                 return Err(why);
             }
             Ok(actions) => actions,
@@ -179,8 +179,8 @@ impl<W: Wire> Hub<W> {
 
     /// Ends a link, and blames the far end where it is to blame. Only the first reason counts.
     pub fn end(&self, link: &Arc<Link<W>>, why: Reason) {
-        if let Some(misdeed) = why.misdeed().filter(|_| !link.ended().is_cancelled()) {
-            self.host.report(link.remote(), misdeed);
+        if !link.ended().is_cancelled() {
+            self.blame(link, why);
         }
         let mut table = self.table();
         if why == Reason::Disconnected {
@@ -189,6 +189,13 @@ impl<W: Wire> Hub<W> {
         self.carry_out(table.down(&link.peer(), link));
         link.end(why);
         self.changed.notify_waiters();
+    }
+
+    /// Blames the far end of a link where it is to blame for its end.
+    fn blame(&self, link: &Link<W>, why: Reason) {
+        if let Some(misdeed) = why.misdeed() {
+            self.host.report(link.remote(), misdeed);
+        }
     }
 
     /// Waits until a link is over, once its writer wrote all [`messages`](Link::messages): at once where it ended; where
@@ -260,8 +267,7 @@ impl<W: Wire> Hub<W> {
         if *record.peer() == self.host.me() || !self.host.learn(link.remote(), record.clone()) {
             return Ok(());
         }
-        // Its own it tells once, and all are to know of it.
-        if *record.peer() != link.peer() && !link.passed.take() {
+        if !link.records.passes(*record.peer() == link.peer()) {
             self.host.count("records_dropped", 1);
             return Ok(());
         }

@@ -32,9 +32,8 @@ pub struct Link<W> {
     since: Time,
     frames: Mutex<VecDeque<Bytes>>,
     told: Notify,
-    records: Pace,
-    /// Records that it brought and that are passed on.
-    pub(super) passed: Pace,
+    /// Records that it is told, and that it brought.
+    pub(super) records: Pace,
     /// Messages from it that may wait for a verdict.
     pub(super) verdicts: Arc<Semaphore>,
     ended: CancellationToken,
@@ -62,8 +61,7 @@ impl<W> Link<W> {
             since: host.now(),
             frames: Mutex::default(),
             told: Notify::new(),
-            records: Pace::told(),
-            passed: Pace::passed(),
+            records: Pace::new(),
             verdicts: Arc::new(Semaphore::new(2 * host.limits().gate_per_remote)),
             ended: CancellationToken::new(),
             why: OnceLock::new(),
@@ -103,7 +101,7 @@ impl<W> Link<W> {
 
     /// The same for a record of a peer, of which a link is told no more than its far end can be expected to bear.
     pub(super) fn offer_record(&self, frame: Bytes) -> bool {
-        self.records.take() && self.offer(frame)
+        self.records.tells() && self.offer(frame)
     }
 
     /// The next frame; waits for it.

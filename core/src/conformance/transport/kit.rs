@@ -284,7 +284,7 @@ impl Kit {
     pub(super) fn invented(&self, number: u64) -> PeerRecord {
         let secret = [self.seed.to_be_bytes(), number.to_be_bytes()].concat().repeat(2);
         let key = Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key");
-        PeerRecord::sign(&key, &self.network, 1, vec![], vec![]).expect("signs")
+        PeerRecord::sign(&key, &self.network, 1, vec![], vec![]).expect("it names no address, so it is short")
     }
 
     /// A peer that a node takes for honest, unless it refuses it: the fixture's own, else a stand-in.

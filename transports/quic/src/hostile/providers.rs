@@ -48,8 +48,7 @@ impl Stage {
         block.expect("the neighbour has it")
     }
 
-    async fn blamed(&self, misdeed: &str) {
-        self.good.counts(misdeed, 1).await;
+    fn blamed(&self, misdeed: &str) {
         assert_eq!(self.good.node.counter(misdeed), 1, "{misdeed}");
     }
 }
@@ -64,7 +63,7 @@ async fn wrong_bytes_are_blamed_and_fetched_elsewhere() {
     let stage = stage("foe-wrong").await;
     let answer = block_frame(stage.block.cid(), 5, b"wrong");
     assert_eq!(stage.fetch(&answer, true).await, stage.block);
-    stage.blamed("misdeed_wrong_bytes").await;
+    stage.blamed("misdeed_wrong_bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +72,7 @@ async fn another_block_is_malformed() {
     let other = Block::new(RAW, &b"other"[..]);
     let answer = block_frame(other.cid(), 5, b"other");
     assert_eq!(stage.fetch(&answer, true).await, stage.block);
-    stage.blamed("misdeed_malformed").await;
+    stage.blamed("misdeed_malformed");
     assert_eq!(stage.foe.closed().await, Reason::Malformed);
 }
 
@@ -83,7 +82,7 @@ async fn more_bytes_than_a_block_may_have_are_malformed() {
     let limit = stage.good.node.limits().block_bytes;
     let answer = block_frame(stage.block.cid(), limit + 1, b"");
     assert_eq!(stage.fetch(&answer, false).await, stage.block);
-    stage.blamed("misdeed_malformed").await;
+    stage.blamed("misdeed_malformed");
     assert_eq!(stage.foe.closed().await, Reason::Malformed);
     assert_eq!(stage.good.linked().await, [stage.neighbour.node.peer_id()]);
 }
@@ -93,7 +92,7 @@ async fn a_length_of_4_gib_is_malformed() {
     let stage = stage("foe-4g-answer").await;
     let answer = [0xff, 0xff, 0xff, 0xff, Kind::Block as u8];
     assert_eq!(stage.fetch(&answer, false).await, stage.block);
-    stage.blamed("misdeed_malformed").await;
+    stage.blamed("misdeed_malformed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +108,7 @@ async fn a_stall_in_the_middle_is_blamed_and_fetched_elsewhere() {
     let stage = stage("foe-stall").await;
     let answer = block_frame(stage.block.cid(), stage.block.size(), &stage.block.bytes()[..1_000]);
     assert_eq!(stage.fetch(&answer, false).await, stage.block);
-    stage.blamed("misdeed_stalled").await;
+    stage.blamed("misdeed_stalled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +190,7 @@ async fn the_rest_of_a_dag_comes_from_another_when_the_first_lies() {
     send.write_all(&block_frame(root.cid(), root.size(), root.bytes())).await.expect("writes");
     send.write_all(&block_frame(blocks[1].cid(), 5, b"wrong")).await.expect("writes");
     assert_eq!(all(coming).await.len(), blocks.len(), "each once");
-    stage.blamed("misdeed_wrong_bytes").await;
+    stage.blamed("misdeed_wrong_bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +201,7 @@ async fn the_same_block_for_ever_is_left_for_the_next() {
     let foe = async { while send.write_all(&frame).await.is_ok() {} };
     let (came, ()) = soon(async { tokio::join!(all(coming), foe) }).await;
     assert_eq!(came.len(), blocks.len());
-    stage.blamed("misdeed_broken_promise").await;
+    stage.blamed("misdeed_broken_promise");
 }
 
 #[tokio::test(flavor = "multi_thread")]

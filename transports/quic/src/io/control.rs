@@ -90,8 +90,7 @@ impl Shared {
 
     /// Passes a record to all neighbours but the one it came from and the one it is about.
     fn pass_record(&self, record: &PeerRecord, from: &Link) {
-        // Its own it tells once, and all are to know of it.
-        if from.peer != *record.peer() && !from.may_pass() {
+        if !from.records.passes(from.peer == *record.peer()) {
             return self.host.count("records_dropped", 1);
         }
         let others =

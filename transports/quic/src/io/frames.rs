@@ -92,8 +92,8 @@ pub(crate) async fn write(
 
 /// Bounds a step of reading. An answer is stalled only where over all of its link no stream brought anything for `patience`:
 /// else what has a higher priority may have gone before it; and where the far end showed a sign of life in the second half
-/// of it, as what keeps connections alive is at either end: else the way is dead, and no answer could come. Looking takes a lock, so
-/// that is done where a step lasts.
+/// of it, as what keeps connections alive is at either end: else the way is dead, and no answer could come. Looking takes a
+/// lock, so that is done where a step lasts.
 async fn waited<T>(
     idle: Option<Duration>,
     connection: Option<&Connection>,

@@ -38,8 +38,8 @@ pub(crate) struct Link {
     direction: Direction,
     since: Time,
     control: mpsc::Sender<Bytes>,
-    told: Pace,
-    passed: Pace,
+    /// Records that it is told, and that it brought.
+    pub(super) records: Pace,
     walks: Mutex<Walks>,
 }
 
@@ -80,8 +80,7 @@ impl Link {
             direction: if dialled { Direction::Outbound } else { Direction::Inbound },
             since: shared.host.now(),
             control: sender,
-            told: Pace::told(),
-            passed: Pace::passed(),
+            records: Pace::new(),
             walks: Mutex::default(),
         };
         Taken { link: Arc::new(link), control }
@@ -113,12 +112,7 @@ impl Link {
     /// may not, and no more go than the far end can be expected to bear.
     pub(crate) fn offer_record(&self, frame: Bytes) -> bool {
         let room = self.control.capacity() > CONTROL_FRAMES / 2;
-        room && self.told.take() && self.control.try_send(frame).is_ok()
-    }
-
-    /// Whether a record that it brought is passed on.
-    pub(super) fn may_pass(&self) -> bool {
-        self.passed.take()
+        room && self.records.tells() && self.control.try_send(frame).is_ok()
     }
 
     /// Begins to fetch a DAG, whose caller may be slow. What then waits in its stream must not hold up the
