@@ -10,7 +10,7 @@ use crate::workspace::{Stranger, Workspace};
 use crate::{Result, command::Command};
 
 /// What the tests call that does not come with Rust.
-const TOOLS: [Tool; 0] = [];
+const TOOLS: [Tool; 1] = [tools::KUBO];
 
 /// How long a suite may run, by its name. Each of these is a promise, and must be there.
 const PROMISED: [(&str, Duration); 4] = [

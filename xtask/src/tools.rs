@@ -1,7 +1,9 @@
 //! Programs that a chore needs beside Rust, and how to get them.
 
+use std::path::Path;
+
 use crate::Result;
-use crate::command::{Command, cargo};
+use crate::command::{Command, built, cargo};
 use crate::report::Report;
 
 /// A program that a chore calls.
@@ -18,6 +20,14 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     probe: || cargo("deny --version"),
     install: || cargo("install cargo-deny --locked --version 0.20.2"),
 };
+
+/// The daemon behind the transport `ipfs-http`; built from source where it is not there yet.
+pub(crate) const KUBO: Tool =
+    Tool { name: "Kubo", probe: || interop("--check"), install: || interop("--install") };
+
+fn interop(what: &str) -> Command {
+    built(Path::new("interop/install.sh"), "interop/install.sh".to_owned()).arg(what).arg("kubo")
+}
 
 /// Installs a tool unless it is there.
 pub(crate) fn ensure(report: &mut Report, tool: &Tool) -> Result<()> {

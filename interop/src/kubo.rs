@@ -1,0 +1,153 @@
+//! Kubo daemons, driven through `kubo_peer.py`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{Result, SCRIPTS, install};
+
+/// Longer than a daemon takes to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running daemon.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Daemon {
+    /// Its peer id.
+    pub id: String,
+    /// Its RPC, `http://127.0.0.1:PORT`; stays the same when it is started again.
+    pub api: String,
+    /// The same on a Unix socket, with `--unix`.
+    pub api_unix: Option<String>,
+    /// Where other daemons reach it, each with `/p2p/ID`.
+    pub addrs: Vec<String>,
+    /// What its RPC demands as `Authorization`, with `--bearer` or `--basic`.
+    pub authorization: Option<String>,
+}
+
+/// Some daemons with repositories of their own, on loopback. They end when this is dropped, and when the process ends.
+#[derive(Debug)]
+pub struct Kubo {
+    child: Child,
+    /// `None` once it is being dropped: its end is what ends the daemons.
+    orders: Option<ChildStdin>,
+    answers: Receiver<String>,
+    daemons: Vec<Daemon>,
+}
+
+impl Kubo {
+    /// Starts `count` daemons, with options of `kubo_peer.py`; installs Kubo first if need be.
+    ///
+    /// # Errors
+    /// What is missing, or what the daemons said when they did not start.
+    pub fn run(count: usize, options: &[&str]) -> Result<Self> {
+        if std::env::var_os("CARRICK_IPFS").is_none() {
+            install("kubo")?;
+        }
+        let script = Path::new(SCRIPTS).join("kubo_peer.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .args(["run", &count.to_string()])
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("python3 runs the peers, and cannot be started: {e}"))?;
+        let lines = BufReader::new(child.stdout.take().ok_or("its output is piped")?).lines();
+        let (tell, answers) = channel();
+        thread::spawn(move || lines.map_while(std::io::Result::ok).try_for_each(|line| tell.send(line)));
+        let orders = child.stdin.take();
+        let mut kubo = Self { child, orders, answers, daemons: vec![] };
+        for _ in 0..count {
+            let ready = kubo.line()?;
+            let daemon = serde_json::from_str(&ready).map_err(|e| format!("{ready}: {e}"))?;
+            kubo.daemons.push(daemon);
+        }
+        Ok(kubo)
+    }
+
+    /// The daemons, in their order.
+    pub fn daemons(&self) -> &[Daemon] {
+        &self.daemons
+    }
+
+    /// Kills a daemon as a crash does.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn kill(&mut self, n: usize) -> Result<()> {
+        self.order(&json!({"op": "kill", "n": n})).map(drop)
+    }
+
+    /// Starts a killed daemon again: the same repository, the same addresses.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn start(&mut self, n: usize) -> Result<()> {
+        self.order(&json!({"op": "start", "n": n})).map(drop)
+    }
+
+    /// Stops a daemon in the middle: it takes connections and never answers.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn freeze(&mut self, n: usize) -> Result<()> {
+        self.order(&json!({"op": "freeze", "n": n})).map(drop)
+    }
+
+    /// Lets a frozen daemon go on.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn thaw(&mut self, n: usize) -> Result<()> {
+        self.order(&json!({"op": "thaw", "n": n})).map(drop)
+    }
+
+    /// Connects two daemons.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn connect(&mut self, one: usize, other: usize) -> Result<()> {
+        self.order(&json!({"op": "connect", "a": one, "b": other})).map(drop)
+    }
+
+    fn order(&mut self, order: &Value) -> Result<Value> {
+        let orders = self.orders.as_mut().ok_or("the daemons are being ended")?;
+        writeln!(orders, "{order}").map_err(|e| format!("kubo_peer.py is gone: {e}"))?;
+        let line = self.line()?;
+        let answer: Value = serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))?;
+        if answer["ok"] == true { Ok(answer) } else { Err(format!("{order}: {answer}")) }
+    }
+
+    fn line(&self) -> Result<String> {
+        self.answers.recv_timeout(PATIENCE).map_err(|e| format!("kubo_peer.py does not answer: {e}"))
+    }
+}
+
+impl Drop for Kubo {
+    fn drop(&mut self) {
+        self.orders = None;
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_keeps_its_address_and_its_name_when_it_is_started_again() {
+        let mut kubo = Kubo::run(2, &["--connect"]).expect("two daemons");
+        let before = kubo.daemons()[0].clone();
+        assert!(before.addrs.iter().all(|addr| addr.ends_with(&before.id)), "{before:?}");
+        kubo.kill(0).expect("dies");
+        assert!(kubo.connect(0, 1).is_err(), "the dead do nothing");
+        kubo.start(0).expect("starts");
+        kubo.connect(1, 0).expect("is reached where it was");
+    }
+}
