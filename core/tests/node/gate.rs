@@ -79,11 +79,13 @@ async fn what_a_daemon_relayed_before_the_verdict_is_not_published_there_again()
         broadcast.hold_verdict = std::time::Duration::ZERO;
     });
     let other = Wire::new();
-    let (_node, mut subscription) = open(on_wires(&[("daemon", &daemon), ("other", &other)])).await;
+    let (node, mut subscription) = open(on_wires(&[("daemon", &daemon), ("other", &other)])).await;
     let message = Envelope::by(1, 1, "hello").encode();
     daemon.deliver(&remote(1), message.clone()).await;
     settle().await;
     assert_eq!((daemon.relayed(&message), other.relayed(&message)), (0, 1));
+    let counters = node.status().await.expect("status").counters;
+    assert_eq!(counters["daemon"].get("late_verdict"), None, "nobody waited for the verdict");
     assert_eq!(payloads(&mut subscription), ["hello"]);
 }
 
