@@ -1,6 +1,7 @@
 //! Kubo daemons, driven through `kubo_peer.py`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -29,6 +30,45 @@ pub struct Daemon {
     /// What its RPC demands as `Authorization`, with `--bearer` or `--basic`.
     pub authorization: Option<String>,
 }
+
+impl Daemon {
+    /// Calls its RPC as any other program does: a command with its query, and a file where the command takes one.
+    ///
+    /// # Errors
+    /// No answer, or one that is not 200.
+    pub fn post(&self, command: &str, file: Option<&[u8]>) -> Result<Vec<u8>> {
+        let host = self.api.trim_start_matches("http://");
+        let body = file.map_or_else(Vec::new, |file| [PART.as_bytes(), file, END.as_bytes()].concat());
+        let kind = file.map_or("", |_| "Content-Type: multipart/form-data; boundary=part\r\n");
+        let auth =
+            self.authorization.iter().map(|auth| format!("Authorization: {auth}\r\n")).collect::<String>();
+        // Of the old version there is no answer in chunks.
+        let head = format!(
+            "POST /api/v0/{command} HTTP/1.0\r\nHost: {host}\r\n{auth}{kind}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let asked = || {
+            let mut stream = TcpStream::connect(host)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(&[head.as_bytes(), &body].concat())?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = asked().map_err(|e| format!("{command} at {host}: {e}"))?;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+        let (head, body) = answer.split_at(end);
+        let body = body.get(4..).unwrap_or_default().to_vec();
+        if head.split(|byte| *byte == b' ').nth(1) == Some(b"200") {
+            return Ok(body);
+        }
+        Err(format!("{command}: {}", String::from_utf8_lossy(&answer)))
+    }
+}
+
+const PART: &str = "--part\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n\
+                    Content-Type: application/octet-stream\r\n\r\n";
+const END: &str = "\r\n--part--\r\n";
 
 /// Some daemons with repositories of their own, on loopback. They end when this is dropped, and when the process ends.
 #[derive(Debug)]
