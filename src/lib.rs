@@ -17,9 +17,13 @@
 //!
 //! A program that wants no command line leaves its dependencies out:
 //! `carrick = { version = "0.1", default-features = false }`. A plugin crate of yours is linked by naming it once:
-//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with.
+//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with, `ipfs-http`
+//! the transport over a Kubo daemon.
 
 pub use carrick_core::*;
+/// The transport `ipfs-http`, over a Kubo daemon.
+#[cfg(feature = "ipfs-http")]
+pub use carrick_transport_ipfs_http as ipfs_http;
 /// The transport `memory`, for tests and simulations.
 pub use carrick_transport_memory as memory;
 /// The transport `quic`, the default.
@@ -48,9 +52,11 @@ mod tests {
         let registry = Registry::linked().expect("no name has two owners");
         let linked: Vec<String> =
             registry.entries().map(|entry| format!("{} {}", entry.kind(), entry.name)).collect();
-        assert_eq!(
-            linked,
-            ["transport memory", "transport quic", "store fjall", "store memory", "validator authors"]
-        );
+        let mut expected =
+            vec!["transport memory", "transport quic", "store fjall", "store memory", "validator authors"];
+        if cfg!(feature = "ipfs-http") {
+            expected.insert(0, "transport ipfs-http");
+        }
+        assert_eq!(linked, expected);
     }
 }

@@ -103,6 +103,7 @@ fn text_of(args: &Init, network: &NetworkId) -> String {
     let transport = &args.transport;
     let (listen, bootstrap) = match transport.as_str() {
         "memory" => ("/memory/7", "/memory/8"),
+        "ipfs-http" => ("", "/ip4/10.0.0.7/tcp/4001/p2p/12D3KooW…"),
         _ => ("/ip4/0.0.0.0/udp/4600/quic-v1", "/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…"),
     };
     format!(
@@ -130,10 +131,11 @@ transport = "{transport}"
     )
 }
 
-/// `memory` listens at one address, the others at several.
+/// `memory` listens at one address, the others at several; behind a daemon it is the daemon that listens.
 fn listen_line(args: &Init, example: &str) -> String {
     let addrs = listen_of(args);
     match (args.transport.as_str(), addrs.as_slice()) {
+        ("ipfs-http", []) => "# api = \"http://127.0.0.1:5001\"   # the daemon's RPC\n".into(),
         ("memory", []) => format!("# listen = \"{example}\"\n"),
         ("memory", [one]) => format!("listen = {one:?}\n"),
         _ => list("listen", &addrs, example),

@@ -1,0 +1,78 @@
+//! The same program over `quic` and over `ipfs-http`: what differs is a line of configuration.
+#![cfg(feature = "ipfs-http")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use carrick_interop::{Daemon, Kubo};
+use common::{LOCAL, Lines, Up, run, until_on_topic, until_peers};
+
+/// A node over its daemon.
+fn behind(dir: &Path, name: &str, daemon: &Daemon) -> Up {
+    run(dir, ["init", name, "--network", "test", "--transport", "ipfs-http"]).ok();
+    let file = dir.join(name).join("carrick.toml");
+    let text = fs::read_to_string(&file).expect("written");
+    let api = format!("api = {:?}", daemon.api);
+    fs::write(&file, text.replace("# api = \"http://127.0.0.1:5001\"", &api)).expect("written");
+    Up::start(&dir.join(name))
+}
+
+fn direct(dir: &Path, name: &str) -> Up {
+    run(dir, ["init", name, "--network", "test", "--listen", LOCAL]).ok();
+    Up::start(&dir.join(name))
+}
+
+/// What two nodes do together, and what comes of it: the CID of a file, and the messages heard.
+fn story(dir: &Path, [a, b]: [&Up; 2]) -> (String, Vec<String>) {
+    let input = dir.join("input");
+    let content: Vec<u8> = (0..600_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(&input, &content).expect("written");
+    b.run(["connect", &a.addr()]).ok();
+    for node in [a, b] {
+        until_peers(node, |peers| !peers.is_empty());
+    }
+    let put = a.run(["put".as_ref(), "--json".as_ref(), input.as_os_str()]).ok().json();
+    let cid = put[0]["cid"].as_str().expect("a CID").to_owned();
+    b.run(["get", &cid, "-o", "out"]).ok();
+    assert!(fs::read(b.dir.join("out")).expect("there") == content, "other bytes came");
+    let mut heard = Lines::subscribe(b, &["readings", "--count", "3"]);
+    // A daemon tells who is on a topic to those who are on it too.
+    let _also = Lines::subscribe(a, &["readings"]);
+    until_on_topic(a, "readings", 1);
+    let payloads = ["one", "two", "three"];
+    for payload in payloads {
+        a.run(["publish", "readings", payload]).ok();
+    }
+    (cid, payloads.map(|_| heard.json()["text"].as_str().expect("text").to_owned()).into())
+}
+
+#[test]
+fn a_line_of_configuration_changes_the_transport_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let kubo = Kubo::run(2, &[]).expect("two daemons");
+    let [first, second] = [&kubo.daemons()[0], &kubo.daemons()[1]];
+    let over_kubo = [behind(dir.path(), "a", first), behind(dir.path(), "b", second)];
+    let over_quic = [direct(dir.path(), "c"), direct(dir.path(), "d")];
+    let told = story(dir.path(), over_kubo.each_ref());
+    assert_eq!(told, story(dir.path(), over_quic.each_ref()));
+    assert_eq!(told.1, ["one", "two", "three"]);
+    let elsewhere = second.post(&format!("cat?arg={}&timeout=60s", told.0), None).expect("cat");
+    assert_eq!(elsewhere, fs::read(dir.path().join("input")).expect("there"));
+    for node in over_kubo {
+        node.terminate();
+        assert_eq!(node.end().1, 0);
+    }
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_exit_code_3_and_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    run(dir.path(), ["init", "a", "--transport", "ipfs-http"]).ok();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound");
+    let api = format!("transport.ipfs-http.api=http://{free}");
+    let refused = run(&dir.path().join("a"), ["--set", &api, "up", "--json"]).fails(3).error();
+    assert_eq!((&refused["kind"], &refused["transport"]), (&"unreachable".into(), &"ipfs-http".into()));
+    assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("ipfs daemon")), "{refused}");
+}

@@ -1,0 +1,125 @@
+//! Blocks: asked of the daemon, and given to it so that it serves them.
+
+use carrick_core::{Bytes, Cid, Claim, ErrorKind, Fetched, PeerAddr, PeerId, Result, Want};
+use futures::TryFutureExt as _;
+use ipfs_api_backend_hyper::IpfsApi as _;
+use tokio::time::timeout;
+
+use crate::rpc::calls::{BlockGet, BlockPut, BlockRm, FindProvs, Removed, RoutingStep, Stored, millis, raw};
+use crate::rpc::{Fault, Payload};
+use crate::shared::{Shared, lock};
+
+/// The largest block that daemons give each other.
+pub(crate) const WIRE_BYTES: usize = 2 << 20;
+/// The most that is read of a search for providers.
+const MAX_SEARCH: usize = 4 << 20;
+const BLAKE3: u64 = 0x1e;
+
+/// The largest block that is carried.
+pub(crate) fn max_block_bytes(shared: &Shared) -> usize {
+    shared.host.limits().block_bytes.min(WIRE_BYTES)
+}
+
+/// Asks the daemon for a block. It says nothing of who sent it, nor ever that nobody has it: the time ends the search.
+pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
+    // Daemons do not give each other empty blocks, and nobody need be asked what is in one.
+    let empty = Claim::new(want.cid, Bytes::new());
+    if empty.clone().check().is_ok() {
+        return Ok(Fetched { claim: empty, from: None });
+    }
+    // Alone it would wait for somebody to come until the time is up.
+    let alone = lock(&shared.links).is_empty();
+    let call = BlockGet { arg: want.cid.to_string(), timeout: millis(want.timeout), offline: alone };
+    let limit = want.limit_bytes.min(max_block_bytes(shared));
+    let asking = shared.rpc.search(call, want.timeout, limit);
+    let asking = asking.map_err(|fault| match fault.kind {
+        ErrorKind::NotFound if alone => {
+            shared.fail(ErrorKind::NoPeers, "block", "the daemon has it not, and is connected to nobody")
+        }
+        _ => shared.failed("block", fault),
+    });
+    let late = || {
+        let detail = format!("nobody brought {} within {} s", want.cid, want.timeout.as_secs_f64());
+        shared.fail(ErrorKind::Timeout, "block", detail)
+    };
+    let bytes = timeout(want.timeout, asking).await.map_err(|_| late())??;
+    Ok(Fetched { claim: Claim::new(want.cid, bytes), from: None })
+}
+
+/// Gives the daemon a block of the node, pinned, so that its garbage collection leaves it alone.
+pub(crate) async fn provide(shared: &Shared, cid: &Cid) -> Result<()> {
+    let served = shared.host.block(&shared.own_daemon(), cid).await?;
+    let Some(served) = served else {
+        return Err(shared.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")));
+    };
+    if served.bytes().len() > WIRE_BYTES {
+        let detail =
+            format!("a block of {} bytes; daemons exchange at most {WIRE_BYTES}", served.bytes().len());
+        return Err(shared.fail(ErrorKind::TooLarge, "provide", detail));
+    }
+    let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
+    let call = BlockPut { cid_codec: "raw", mhtype, pin: true };
+    let stored = shared.rpc.json::<_, Stored>(call, Payload::Part(served.into_bytes())).await;
+    let stored = stored.map_err(|fault| shared.failed("provide", fault))?;
+    let same = stored.key.parse::<Cid>().is_ok_and(|key| key.hash() == cid.hash());
+    if !same {
+        let detail = format!("the daemon stored {cid} as {:.100}", stored.key);
+        return Err(shared.fail(ErrorKind::Integrity, "provide", detail));
+    }
+    Ok(())
+}
+
+/// Takes a block from the daemon again, unless somebody else has pinned what it belongs to.
+pub(crate) async fn withdraw(shared: &Shared, cid: &Cid) -> Result<()> {
+    let failed = |fault| shared.failed("withdraw", fault);
+    match shared.rpc.pin_rm(&raw(cid), true).await {
+        Err(fault) if fault.kind != ErrorKind::NotFound => return Err(failed(fault)),
+        _ => {}
+    }
+    let call = BlockRm { arg: raw(cid), force: true };
+    let removed: Removed = shared.rpc.json(call, Payload::Nothing).await.map_err(failed)?;
+    if !removed.error.is_empty() {
+        tracing::debug!(%cid, why = removed.error, "the daemon keeps a block that was withdrawn");
+    }
+    Ok(())
+}
+
+/// Daemons that say they have a block.
+pub(crate) async fn providers(shared: &Shared, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {
+    let own = |found: &PeerAddr| found.peer.is_some_and(|id| id.to_string() == *shared.daemon);
+    let mut found = search(shared, cid, limit.max(1)).await?;
+    // Our own has taken a place of theirs. Not one more from the start: where there is none, that search takes longer.
+    if found.len() >= limit && found.iter().any(own) {
+        found = search(shared, cid, limit + 1).await?;
+    }
+    found.retain(|found| !own(found));
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// So many daemons that say they have a block, each once; our own may be one of them.
+async fn search(shared: &Shared, cid: &Cid, number: usize) -> Result<Vec<PeerAddr>> {
+    let patience = shared.rpc.patience();
+    let call = FindProvs { arg: cid.to_string(), num_providers: number, timeout: millis(patience) };
+    let answer = shared.rpc.search(call, patience, MAX_SEARCH).await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(fault) if matches!(fault.kind, ErrorKind::NoPeers | ErrorKind::NotFound) => return Ok(vec![]),
+        Err(fault) => return Err(shared.failed("providers", fault)),
+    };
+    let mut found: Vec<PeerAddr> = Vec::new();
+    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let step: RoutingStep =
+            serde_json::from_slice(line).map_err(|error| shared.failed("providers", Fault::junk(error)))?;
+        let answers = step.responses.filter(|_| step.kind == RoutingStep::ANSWER).unwrap_or_default();
+        for provider in answers {
+            let Ok(id) = provider.id.parse::<PeerId>() else { continue };
+            if found.iter().any(|before| before.peer == Some(id)) || found.len() == number {
+                continue;
+            }
+            let addrs = provider.addrs.unwrap_or_default();
+            found.push(PeerAddr::new(id, addrs.iter().filter_map(|addr| addr.parse().ok()).collect()));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod endpoint;
+mod fetch;
+mod probe;
+mod pubsub;
+mod rpc;
+mod shared;
+mod swarm;
+mod transport;
+
+pub use config::{Auth, IpfsHttpConfig, Scheme, Seconds};
+pub use endpoint::Endpoint;
+pub use transport::IpfsHttp;
+
+carrick_core::register_transport!("ipfs-http", IpfsHttpConfig, IpfsHttp::open);

@@ -1,0 +1,49 @@
+//! What the daemon is and can, found out by asking, never by comparing versions.
+
+use carrick_core::{ErrorKind, PeerId, Result};
+use ipfs_api_backend_hyper::IpfsApi as _;
+
+use crate::rpc::calls::{Id, Identity, PlainTopic, PubsubLs};
+use crate::rpc::fault::PUBSUB_OFF;
+use crate::rpc::{Fault, Payload, Rpc};
+
+/// Asks who the daemon is, and whether it can what is wanted of it.
+pub(crate) async fn probe(rpc: &Rpc, pubsub: bool) -> Result<Identity> {
+    let identity = who(rpc).await.map_err(|fault| fault.into_error("open"))?;
+    let version = rpc.version().await.map_err(|fault| fault.into_error("open"))?;
+    if pubsub {
+        carries_messages(rpc).await.map_err(|fault| fault.into_error("open"))?;
+        tracing::warn!(
+            "a daemon passes messages on before this node has judged them: what is refused here reaches others all \
+             the same; `relay = \"after-verdict\"` under [node.require] refuses to start instead"
+        );
+    }
+    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version = version.version, pubsub, "found a daemon");
+    Ok(identity)
+}
+
+async fn who(rpc: &Rpc) -> Result<Identity, Fault> {
+    let identity: Identity = rpc.json(Id {}, Payload::Nothing).await?;
+    match identity.id.parse::<PeerId>() {
+        Ok(_) => Ok(identity),
+        Err(_) => Err(Fault::junk("an id that is none").of("id", rpc.endpoint())),
+    }
+}
+
+/// Whether pubsub is on, and refuses a topic in plain words, as it does where topics travel in multibase.
+async fn carries_messages(rpc: &Rpc) -> Result<(), Fault> {
+    if let Err(fault) = rpc.bytes(PubsubLs {}, Payload::Nothing).await {
+        if fault.kind != ErrorKind::Unsupported {
+            return Err(fault);
+        }
+        let off = Fault::new(ErrorKind::Config, "the daemon's pubsub is off");
+        return Err(off.of("pubsub/ls", rpc.endpoint()).mend(PUBSUB_OFF));
+    }
+    match rpc.bytes(PlainTopic { arg: "carrick" }, Payload::Nothing).await {
+        Err(fault) if fault.says("multibase") => Ok(()),
+        Err(fault) => Err(fault),
+        Ok(_) => Err(Fault::new(ErrorKind::Unsupported, "the daemon's pubsub is that of a Kubo before 0.11")
+            .of("pubsub/peers", rpc.endpoint())
+            .mend("run a newer Kubo")),
+    }
+}

@@ -1,0 +1,178 @@
+//! The calls that the crate has not, or has wrong for today's Kubo, and what is answered to them.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use carrick_core::Cid;
+use ipfs_api_prelude::ApiRequest;
+use serde::{Deserialize, Serialize};
+
+/// A call: its path and what it is asked with.
+macro_rules! calls {
+    ($($(#[$doc:meta])* $path:literal $name:ident { $($(#[$how:meta])* $field:ident: $type:ty),* $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Serialize)]
+        pub(crate) struct $name { $($(#[$how])* pub(crate) $field: $type),* }
+
+        impl ApiRequest for $name {
+            const PATH: &'static str = $path;
+        }
+    )+};
+}
+
+calls! {
+    /// Who the daemon is. The crate's own demands a field that Kubo left out long ago.
+    "/id" Id {}
+    /// Who is connected. The crate's own demands fields that Kubo never sends.
+    "/swarm/peers" SwarmPeers { direction: bool }
+    /// Connects to another daemon; the crate's own has no time limit.
+    "/swarm/connect" SwarmConnect { arg: String, timeout: String }
+    /// Ends the connections to another daemon.
+    "/swarm/disconnect" SwarmDisconnect { arg: String }
+    /// The topics that the daemon takes part in, in multibase. The crate's own does not know that there may be none.
+    "/pubsub/ls" PubsubLs {}
+    /// A topic in plain words, which a daemon that wants multibase refuses.
+    "/pubsub/peers" PlainTopic { arg: &'static str }
+    /// The messages of a topic, a line each. The crate's own panics where a number is short.
+    "/pubsub/sub" PubsubSub { arg: String }
+    /// A block; the crate's own cannot be told how long to look, nor not to look elsewhere.
+    "/block/get" BlockGet { arg: String, timeout: String, offline: bool }
+    /// Stores a block as raw bytes, which the daemon serves under every codec; the crate's own cannot name hash and codec.
+    "/block/put" BlockPut {
+        #[serde(rename = "cid-codec")] cid_codec: &'static str,
+        mhtype: &'static str,
+        pin: bool,
+    }
+    /// Removes a block; the crate's own fails where there was none.
+    "/block/rm" BlockRm { arg: String, force: bool }
+    /// Who has a block, in lines.
+    "/routing/findprovs" FindProvs {
+        arg: String,
+        #[serde(rename = "num-providers")] num_providers: usize,
+        timeout: String,
+    }
+}
+
+/// A time in the words of Kubo, which runs nothing when it cannot read them.
+pub(crate) fn millis(time: Duration) -> String {
+    format!("{}ms", time.as_millis().clamp(1, 86_400_000))
+}
+
+/// Who a daemon is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Identity {
+    #[serde(rename = "ID")]
+    pub(crate) id: String,
+    #[serde(rename = "Addresses", default)]
+    pub(crate) addresses: Option<Vec<String>>,
+}
+
+/// The daemons that are connected; `None` for none.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Swarm {
+    pub(crate) peers: Option<Vec<SwarmPeer>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SwarmPeer {
+    pub(crate) addr: String,
+    pub(crate) peer: String,
+    /// 1 for inbound, 2 for outbound.
+    #[serde(default)]
+    pub(crate) direction: u8,
+}
+
+/// A list of names; `None` for none.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Names {
+    pub(crate) strings: Option<Vec<String>>,
+}
+
+/// A stored block.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Stored {
+    pub(crate) key: String,
+}
+
+/// A removed block, or why it was not.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Removed {
+    #[serde(default)]
+    pub(crate) error: String,
+}
+
+/// A step of a search; only `ANSWER` names providers.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RoutingStep {
+    #[serde(rename = "Type")]
+    pub(crate) kind: u8,
+    #[serde(default)]
+    pub(crate) responses: Option<Vec<Provider>>,
+}
+
+impl RoutingStep {
+    pub(crate) const ANSWER: u8 = 4;
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Provider {
+    #[serde(rename = "ID")]
+    pub(crate) id: String,
+    #[serde(rename = "Addrs", default)]
+    pub(crate) addrs: Option<Vec<String>>,
+}
+
+/// A message of a subscription.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) from: String,
+    pub(crate) data: String,
+    pub(crate) seqno: String,
+}
+
+/// Bytes in multibase base64url, as every text of pubsub is.
+pub(crate) fn encoded(bytes: &[u8]) -> String {
+    format!("u{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+pub(crate) fn decoded(text: &str) -> Option<Bytes> {
+    URL_SAFE_NO_PAD.decode(text.strip_prefix('u')?).ok().map(Bytes::from)
+}
+
+/// The name under which the daemon has the bytes of a block: it keeps them by their hash alone. So a pin holds this block
+/// and nothing under it.
+pub(crate) fn raw(cid: &Cid) -> String {
+    Cid::new_v1(carrick_core::RAW, *cid.hash()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multibase_is_what_kubo_says() {
+        assert_eq!(encoded(b"carrick/test"), "uY2Fycmljay90ZXN0");
+        assert_eq!(decoded("u").as_deref(), Some(&b""[..]));
+        assert_eq!(decoded("uAP9saW5lCg").as_deref(), Some(&b"\0\xffline\n"[..]));
+        for bad in ["", "zAP9", "u=", "uA"] {
+            assert_eq!(decoded(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn calls_are_written_as_kubo_reads_them() {
+        let base = "http://127.0.0.1:5001/api/v0".parse().expect("a URL");
+        let put = BlockPut { cid_codec: "raw", mhtype: "sha2-256", pin: true };
+        let url = put.absolute_url(&base).expect("a URL").to_string();
+        assert_eq!(url, "http://127.0.0.1:5001/api/v0/block/put?cid-codec=raw&mhtype=sha2-256&pin=true");
+        assert_eq!(millis(Duration::from_micros(1)), "1ms", "0 fails at once");
+    }
+}

@@ -1,0 +1,222 @@
+//! Calls of the daemon's RPC: one client for all of them, with a deadline for every wait and a bound on every answer.
+
+mod answer;
+mod backend;
+mod body;
+pub(crate) mod calls;
+mod connect;
+pub(crate) mod fault;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use carrick_core::{Host, Result};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, LOCATION, USER_AGENT};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ipfs_api_prelude::ApiRequest;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+pub(crate) use self::answer::Answer;
+pub(crate) use self::body::Payload;
+use self::connect::Connector;
+pub(crate) use self::fault::Fault;
+use crate::config::{Auth, Scheme, wrong};
+use crate::{Endpoint, IpfsHttpConfig};
+
+/// The longest answer in JSON that is read.
+const MAX_JSON: usize = 8 << 20;
+/// What is read of an answer that says what failed.
+const MAX_ERROR: usize = 64 << 10;
+/// How long an unused connection is kept.
+const POOLED: Duration = Duration::from_secs(30);
+
+/// The client of one daemon. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Rpc(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    endpoint: Endpoint,
+    /// The same with the path of the RPC, as the request types want it.
+    base: http_02::Uri,
+    client: Client<Connector, body::Sent>,
+    auth: Option<HeaderValue>,
+    request: Duration,
+    idle: Duration,
+    /// Places for calls that the daemon answers by itself.
+    calls: Arc<Semaphore>,
+    /// Places for those that make it search the network: one that finds nothing keeps its place until its time is up.
+    searches: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rpc({})", self.0.endpoint)
+    }
+}
+
+impl Rpc {
+    /// Reads the secret and the certificates; connects to nobody yet.
+    ///
+    /// # Errors
+    /// `Config` for what cannot be read.
+    pub(crate) fn new(config: &IpfsHttpConfig, host: Host) -> Result<Self> {
+        let endpoint = config.api.clone();
+        let base = endpoint.base().to_string();
+        let base = format!("{}/api/v0", base.trim_end_matches('/'));
+        let base = base.parse().map_err(|error| wrong(format!("api {endpoint}: {error}")))?;
+        let connector = Connector::new(config, host)?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOLED)
+            // More than are used at once: one that comes back a moment late is not closed for it.
+            .pool_max_idle_per_host(4 * config.concurrency)
+            .build(connector);
+        Ok(Self(Arc::new(Inner {
+            auth: config.auth.as_ref().map(authorization).transpose()?,
+            endpoint,
+            base,
+            client,
+            request: config.request_timeout.0,
+            idle: config.idle_timeout.0,
+            calls: Arc::new(Semaphore::new(config.concurrency)),
+            searches: Arc::new(Semaphore::new(config.concurrency)),
+        })))
+    }
+
+    /// Where the daemon is.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// How long the daemon may take to begin an answer.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.request
+    }
+
+    /// The answer in JSON.
+    pub(crate) async fn json<R: ApiRequest, T: DeserializeOwned>(
+        &self,
+        call: R,
+        payload: Payload,
+    ) -> Result<T, Fault> {
+        let bytes = self.bytes(call, payload).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Fault::junk(error).of(R::PATH, &self.0.endpoint))
+    }
+
+    /// The whole answer of a call.
+    pub(crate) async fn bytes<R: ApiRequest>(&self, call: R, payload: Payload) -> Result<Bytes, Fault> {
+        let call = self.prepare(&call, payload)?;
+        let slot = place(&self.0.calls).await;
+        self.send(call, self.0.request, slot, self.0.idle).await?.whole(MAX_JSON).await
+    }
+
+    /// The whole answer of a search of the network, if it is no longer than `limit` and begins `within` that time.
+    pub(crate) async fn search<R: ApiRequest>(
+        &self,
+        call: R,
+        within: Duration,
+        limit: usize,
+    ) -> Result<Bytes, Fault> {
+        let call = self.prepare(&call, Payload::Nothing)?;
+        let slot = place(&self.0.searches).await;
+        self.send(call, within, slot, self.0.idle).await?.whole(limit).await
+    }
+
+    /// An answer of which every byte comes as it likes: a subscription. It takes no place among the requests.
+    pub(crate) async fn subscribe<R: ApiRequest>(&self, call: R) -> Result<Answer, Fault> {
+        let prepared = self.prepare(&call, Payload::Nothing)?;
+        self.send(prepared, self.0.request, None, Duration::MAX).await
+    }
+
+    fn prepare<R: ApiRequest>(&self, call: &R, payload: Payload) -> Result<Prepared, Fault> {
+        let url = call.absolute_url(&self.0.base)?.to_string();
+        let (body, kind) = payload.into_body();
+        let mut request = Request::builder().method(Method::POST).uri(url).header(USER_AGENT, "carrick");
+        if let Some(auth) = &self.0.auth {
+            request = request.header(AUTHORIZATION, auth);
+        }
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        let request = request.body(body).map_err(Fault::junk)?;
+        Ok(Prepared { command: R::PATH, request })
+    }
+
+    /// Sends a call and waits until a good answer begins.
+    async fn send(
+        &self,
+        call: Prepared,
+        within: Duration,
+        slot: Option<OwnedSemaphorePermit>,
+        idle: Duration,
+    ) -> Result<Answer, Fault> {
+        let named = |fault: Fault| fault.of(call.command, &self.0.endpoint);
+        let sending = timeout(within, self.0.client.request(call.request));
+        let response = match sending.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => return Err(named(Fault::unreachable(causes(&error)))),
+            Ok(Err(error)) => return Err(named(Fault::cut(causes(&error)))),
+            Err(_) => return Err(named(Fault::silent("no answer", within))),
+        };
+        let status = response.status();
+        let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+        let answer = Answer::new(response, idle, slot, (call.command, self.0.endpoint.clone()));
+        if status == StatusCode::OK {
+            return Ok(answer);
+        }
+        // What is too long to be an error of Kubo's is no less telling than nothing.
+        let said = answer.whole(MAX_ERROR).await.unwrap_or_default();
+        Err(named(Fault::status(status, &said, location.as_deref())))
+    }
+}
+
+/// Waits for its turn; all who go before have a deadline.
+async fn place(among: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(among).acquire_owned().await.ok()
+}
+
+/// A call that is ready to go.
+pub(crate) struct Prepared {
+    command: &'static str,
+    request: Request<body::Sent>,
+}
+
+/// The header that shows the secret.
+fn authorization(auth: &Auth) -> Result<HeaderValue> {
+    let secret = auth.secret()?;
+    let value = match auth.scheme {
+        Scheme::Bearer => format!("Bearer {secret}"),
+        Scheme::Basic => format!("Basic {}", STANDARD.encode(&secret)),
+    };
+    secret_header(&value).map_err(|_| wrong("the secret that auth names holds characters that no header may"))
+}
+
+/// Marked so that nothing prints it.
+fn secret_header(value: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(value)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// An error with all that is behind it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        let words = cause.to_string();
+        if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+        at = cause.source();
+    }
+    line
+}

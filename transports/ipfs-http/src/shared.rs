@@ -1,0 +1,78 @@
+//! What the parts of the transport and its tasks share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use carrick_core::{Error, ErrorKind, Host, Multiaddr, PeerInfo, Remote, Result, Topic};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::IpfsHttpConfig;
+use crate::pubsub::{Echoes, Joined, OnTopic, Pace};
+use crate::rpc::{Fault, Rpc};
+
+/// What the parts of the transport and its tasks share. The transport ends it by cancelling `closed`.
+pub(crate) struct Shared {
+    pub(crate) host: Host,
+    pub(crate) config: IpfsHttpConfig,
+    pub(crate) rpc: Rpc,
+    /// Our own daemon, as other daemons see it.
+    pub(crate) daemon: Arc<str>,
+    pub(crate) listen: Mutex<Vec<Multiaddr>>,
+    pub(crate) topics: Mutex<BTreeMap<Topic, Joined>>,
+    /// Who is on the topics that matter to the node.
+    pub(crate) peers: Mutex<BTreeMap<Topic, OnTopic>>,
+    /// The daemons that ours is connected with, as it said last.
+    pub(crate) links: Mutex<BTreeMap<Remote, PeerInfo>>,
+    pub(crate) echoes: Mutex<Echoes>,
+    pub(crate) pace: Pace,
+    /// Held while a message is given to the daemon.
+    pub(crate) sending: tokio::sync::Mutex<()>,
+    /// Asks for a look at the daemon before its time.
+    pub(crate) wake: Notify,
+    pub(crate) closed: CancellationToken,
+}
+
+impl Shared {
+    /// Our own daemon as a remote: what is given to it, or taken from it, crosses this link.
+    pub(crate) fn own_daemon(&self) -> Remote {
+        Remote::Foreign(Arc::clone(&self.daemon))
+    }
+
+    /// Names the instance in an error.
+    pub(crate) fn fail(&self, kind: ErrorKind, operation: &'static str, detail: impl Into<String>) -> Error {
+        Error::new(kind, operation, detail).on(self.host.instance().to_owned())
+    }
+
+    /// The contract's error for a call that failed.
+    pub(crate) fn failed(&self, operation: &'static str, fault: Fault) -> Error {
+        fault.into_error(operation).on(self.host.instance().to_owned())
+    }
+
+    /// # Errors
+    /// `Closed` once it is.
+    pub(crate) fn open(&self, operation: &'static str) -> Result<()> {
+        if self.closed.is_cancelled() {
+            return Err(self.fail(ErrorKind::Closed, operation, "the transport is closed"));
+        }
+        Ok(())
+    }
+
+    /// Runs one operation; closing the transport ends it.
+    pub(crate) async fn run<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.open(operation)?;
+        match self.closed.run_until_cancelled(work).await {
+            Some(done) => done,
+            None => Err(self.fail(ErrorKind::Closed, operation, "the transport is closed")),
+        }
+    }
+}
+
+/// Nothing that holds one of these locks can panic half-way.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

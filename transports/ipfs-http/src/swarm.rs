@@ -1,0 +1,307 @@
+//! The daemon's links: who is connected, dialling, and noticing what changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use carrick_core::{
+    Direction, ErrorKind, Multiaddr, Notice, PeerAddr, PeerId, PeerInfo, Protocol, Remote, Result, Topic,
+};
+use ipfs_api_backend_hyper::IpfsApi as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::pubsub::wire_name;
+use crate::rpc::calls::{
+    Id, Identity, Names, PubsubLs, Swarm, SwarmConnect, SwarmDisconnect, SwarmPeer, SwarmPeers, encoded,
+    millis,
+};
+use crate::rpc::{Fault, Payload};
+use crate::shared::{Shared, lock};
+
+/// How often the daemon is asked at once when something has changed, and how soon the first time.
+const QUICK: u32 = 6;
+const QUICKEST: Duration = Duration::from_millis(25);
+
+/// Where a daemon can be dialled, each with its id. None for addresses of other transports.
+pub(crate) fn targets(peer: &PeerAddr) -> impl Iterator<Item = (PeerId, Multiaddr)> + '_ {
+    peer.addrs.iter().filter_map(|addr| {
+        let parts: Vec<Protocol<'_>> = addr.iter().collect();
+        let host = matches!(
+            parts.first()?,
+            Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)
+        );
+        if !host || !matches!(parts.get(1)?, Protocol::Tcp(_) | Protocol::Udp(_)) {
+            return None;
+        }
+        // A daemon's own id stands in its address; behind it may stand that of the node it serves.
+        match (parts.last(), peer.peer) {
+            (Some(Protocol::P2p(daemon)), _) => Some((*daemon, addr.clone())),
+            (_, Some(daemon)) => Some((daemon, addr.clone().with(Protocol::P2p(daemon)))),
+            (_, None) => None,
+        }
+    })
+}
+
+/// Connects our daemon to another one.
+pub(crate) async fn dial(shared: &Shared, peer: &PeerAddr) -> Result<Remote> {
+    let mut failed = shared
+        .fail(ErrorKind::Config, "dial", format!("{peer} is no address of a daemon"))
+        .mend("write it as /ip4/10.0.0.7/tcp/4001/p2p/12D3KooW…, as `ipfs id` prints it");
+    for (daemon, addr) in targets(peer) {
+        match connect(shared, &daemon, &addr).await {
+            Ok(()) => return Ok(linked(shared, &daemon, addr)),
+            Err(fault) => failed = shared.failed("dial", fault),
+        }
+    }
+    Err(failed)
+}
+
+async fn connect(shared: &Shared, daemon: &PeerId, addr: &Multiaddr) -> Result<(), Fault> {
+    if daemon.to_string() == *shared.daemon {
+        return Err(Fault::new(ErrorKind::Config, format!("{addr} is this node's own daemon"))
+            .mend("nodes that share a daemon hear each other without a link"));
+    }
+    let limit = shared.host.limits().handshake;
+    let call = SwarmConnect { arg: addr.to_string(), timeout: millis(limit) };
+    match timeout(limit, shared.rpc.json::<_, Names>(call, Payload::Nothing)).await {
+        Ok(Ok(_)) => Ok(()),
+        // A dial that ends late has not found anybody, whoever noticed the end.
+        Ok(Err(fault)) if fault.kind == ErrorKind::Timeout => Err(nobody(addr, limit)),
+        Ok(Err(fault)) => Err(fault),
+        Err(_) => Err(nobody(addr, limit)),
+    }
+}
+
+fn nobody(addr: &Multiaddr, limit: Duration) -> Fault {
+    Fault::new(ErrorKind::Unreachable, format!("{addr} did not answer within {} s", limit.as_secs_f64()))
+        .mend("is that daemon running, and does a firewall let it through?")
+}
+
+/// Notes a link that was just made.
+fn linked(shared: &Shared, daemon: &PeerId, addr: Multiaddr) -> Remote {
+    let remote = Remote::Foreign(daemon.to_string().into());
+    let mut info = PeerInfo::new(remote.clone());
+    info.addrs = vec![addr.clone()];
+    info.direction = Some(Direction::Outbound);
+    let new = lock(&shared.links).insert(remote.clone(), info).is_none();
+    if new {
+        shared.host.notice(Notice::Up(remote.clone(), vec![addr]));
+    }
+    shared.wake.notify_one();
+    remote
+}
+
+/// Ends the link of our daemon to another one.
+pub(crate) async fn disconnect(shared: &Shared, remote: &Remote) -> Result<()> {
+    let Remote::Foreign(daemon) = remote else { return Ok(()) };
+    if !lock(&shared.links).contains_key(remote) {
+        return Ok(());
+    }
+    let call = SwarmDisconnect { arg: format!("/p2p/{daemon}") };
+    let ended = shared.rpc.json::<_, Names>(call, Payload::Nothing).await;
+    let still = look(shared).await.map_err(|fault| shared.failed("disconnect", fault))?;
+    match ended {
+        // It may have gone by itself just before.
+        Err(fault) if still.contains_key(remote) => Err(shared.failed("disconnect", fault)),
+        _ => Ok(()),
+    }
+}
+
+/// Asks who is connected, and tells what changed.
+pub(crate) async fn look(shared: &Shared) -> Result<BTreeMap<Remote, PeerInfo>, Fault> {
+    let call = SwarmPeers { direction: true };
+    let swarm: Swarm = shared.rpc.json(call, Payload::Nothing).await?;
+    let mut found = BTreeMap::new();
+    for peer in swarm.peers.unwrap_or_default() {
+        if found.len() == shared.host.limits().connections {
+            break;
+        }
+        if let Some(info) = info(&peer) {
+            found.entry(info.remote.clone()).or_insert(info);
+        }
+    }
+    replace_links(shared, found.clone());
+    Ok(found)
+}
+
+fn info(peer: &SwarmPeer) -> Option<PeerInfo> {
+    let id: PeerId = peer.peer.parse().ok()?;
+    let mut info = PeerInfo::new(Remote::Foreign(id.to_string().into()));
+    info.addrs = peer.addr.parse().ok().into_iter().collect();
+    info.direction = match peer.direction {
+        1 => Some(Direction::Inbound),
+        2 => Some(Direction::Outbound),
+        _ => None,
+    };
+    Some(info)
+}
+
+fn replace_links(shared: &Shared, found: BTreeMap<Remote, PeerInfo>) {
+    let mut links = lock(&shared.links);
+    let before = std::mem::replace(&mut *links, found);
+    // Told under the lock: two looks at once must not tell in another order than they looked.
+    for gone in before.keys().filter(|remote| !links.contains_key(remote)) {
+        shared.host.notice(Notice::Down(gone.clone()));
+    }
+    for (remote, info) in links.iter().filter(|(remote, _)| !before.contains_key(remote)) {
+        shared.host.notice(Notice::Up(remote.clone(), info.addrs.clone()));
+    }
+}
+
+/// Asks who takes part in a topic, and tells what changed.
+pub(crate) async fn look_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
+    let name = wire_name(shared, topic);
+    let answer = shared.rpc.pubsub_peers(Some(name)).await?;
+    let named = |id: String| Some(Remote::Foreign(id.parse::<PeerId>().ok()?.to_string().into()));
+    let found: BTreeSet<Remote> = answer.strings.into_iter().filter_map(named).collect();
+    replace_peers(shared, topic, found.clone());
+    Ok(found.into_iter().collect())
+}
+
+fn replace_peers(shared: &Shared, topic: &Topic, found: BTreeSet<Remote>) {
+    let mut topics = lock(&shared.peers);
+    let Some(known) = topics.get_mut(topic) else { return };
+    let before = std::mem::replace(&mut known.peers, found);
+    for left in before.difference(&known.peers) {
+        shared.host.notice(Notice::Left(left.clone(), topic.clone()));
+    }
+    for new in known.peers.difference(&before) {
+        shared.host.notice(Notice::Joined(new.clone(), topic.clone()));
+    }
+}
+
+/// Stops looking for those on a topic; from now on nobody is known to be there.
+pub(crate) fn forget_peers(shared: &Shared, topic: &Topic) {
+    replace_peers(shared, topic, BTreeSet::new());
+    lock(&shared.peers).remove(topic);
+}
+
+/// The topics to ask about. Those on which nothing waits any more are forgotten.
+fn topics_to_look_at(shared: &Shared) -> Vec<Topic> {
+    let now = Instant::now();
+    let all = lock(&shared.peers).iter().map(|(topic, on)| (topic.clone(), on.until)).collect::<Vec<_>>();
+    let (past, due): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(_, until)| until.is_some_and(|at| at < now));
+    past.iter().for_each(|(topic, _)| forget_peers(shared, topic));
+    due.into_iter().map(|(topic, _)| topic).collect()
+}
+
+/// Looks at the daemon again and again for as long as the transport is open.
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    let (mut quick, mut there) = (0, true);
+    loop {
+        match poll(&shared).await {
+            Ok(()) if there => {}
+            Ok(()) => {
+                there = true;
+                tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
+                refresh_listen(&shared).await;
+            }
+            Err(fault) => {
+                if there {
+                    tracing::warn!(%fault, "the daemon does not answer");
+                }
+                there = false;
+                lost(&shared);
+            }
+        }
+        let pause = shared.config.poll.0;
+        let pause = if quick > 0 { pause.min(QUICKEST * 2_u32.pow(QUICK - quick)) } else { pause };
+        quick = u32::saturating_sub(quick, 1);
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => quick = QUICK,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn poll(shared: &Shared) -> Result<(), Fault> {
+    look(shared).await?;
+    for topic in topics_to_look_at(shared) {
+        look_at(shared, &topic).await?;
+    }
+    let joined: Vec<Topic> = lock(&shared.topics).keys().cloned().collect();
+    if joined.is_empty() {
+        return Ok(());
+    }
+    let known: Names = shared.rpc.json(PubsubLs {}, Payload::Nothing).await?;
+    let known: BTreeSet<String> = known.strings.unwrap_or_default().into_iter().collect();
+    for topic in &joined {
+        // A subscription may stand that the daemon has forgotten: nothing would ever come over it.
+        let forgotten = !known.contains(&encoded(wire_name(shared, topic).as_bytes()));
+        if let (true, Some(joined)) = (forgotten, lock(&shared.topics).get(topic)) {
+            joined.renew.notify_waiters();
+        }
+    }
+    Ok(())
+}
+
+/// What is connected where nobody can be asked is not known, and nobody can be reached over it.
+fn lost(shared: &Shared) {
+    replace_links(shared, BTreeMap::new());
+    for topic in topics_to_look_at(shared) {
+        replace_peers(shared, &topic, BTreeSet::new());
+    }
+}
+
+/// The addresses at which a daemon says that it is reached; each ends with its id.
+pub(crate) fn addresses(identity: &Identity) -> Vec<Multiaddr> {
+    let all = identity.addresses.iter().flatten();
+    all.filter_map(|addr| addr.parse().ok()).collect()
+}
+
+async fn refresh_listen(shared: &Shared) {
+    let Ok(identity) = shared.rpc.json::<_, Identity>(Id {}, Payload::Nothing).await else { return };
+    if identity.id != *shared.daemon {
+        tracing::error!(now = %identity.id, before = %shared.daemon, "another daemon answers: restart this node");
+    }
+    let addrs = addresses(&identity);
+    *lock(&shared.listen) = addrs.clone();
+    shared.host.notice(Notice::Listening(addrs));
+}
+
+/// Stays connected to a daemon that the configuration names.
+pub(crate) async fn stay_connected(shared: Arc<Shared>, peer: PeerAddr) {
+    let mut failures = 0_u32;
+    loop {
+        let there = {
+            let links = lock(&shared.links);
+            targets(&peer).any(|(daemon, _)| links.contains_key(&Remote::Foreign(daemon.to_string().into())))
+        };
+        match if there { Ok(()) } else { dial(&shared, &peer).await.map(drop) } {
+            Ok(()) => failures = 0,
+            // It names our own daemon, as when all nodes share one configuration.
+            Err(error) if error.kind() == ErrorKind::Config => return,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::debug!(%error, %peer, "bootstrap");
+            }
+        }
+        sleep(shared.host.backoff(failures)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(addr: &str) -> Vec<String> {
+        let peer: PeerAddr = addr.parse().expect("an address");
+        targets(&peer).map(|(_, addr)| addr.to_string()).collect()
+    }
+
+    #[test]
+    fn a_daemons_id_stands_in_its_address_and_the_nodes_behind_it() {
+        let daemon = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
+        let node = "12D3KooWRm8J3iL796zPFi2EtGGtUJn58AG67gcRzQ4FENEemvoK";
+        let whole = format!("/ip4/10.0.0.7/tcp/4001/p2p/{daemon}");
+        assert_eq!(shown(&whole).join(" "), whole);
+        assert_eq!(shown(&format!("{whole}/p2p/{node}")), [whole]);
+        for other in
+            ["/ip4/10.0.0.7/tcp/4001", "/memory/7", &format!("/ip4/127.0.0.1/sctp/4600/p2p/{daemon}")]
+        {
+            assert_eq!(shown(other), [""; 0], "{other}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A daemon that answers as it is told to: what a real one does not show when it is asked to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What is answered to a command.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// 200 and a body.
+    Good(&'static str),
+    /// A status, headers, and a body.
+    Status(u16, &'static str, &'static str),
+    /// Nothing at all.
+    Silence,
+    /// The head, these bytes, and then nothing more.
+    Stall(&'static [u8]),
+    /// The head, these bytes, and then the connection ends without the last chunk.
+    Cut(&'static [u8]),
+    /// The head, these bytes, and a trailer that says what failed.
+    Failed(&'static [u8], &'static str),
+    /// More and more bytes for as long as they are taken.
+    Endless,
+}
+
+/// The id that it goes by.
+pub(crate) const ID: &str = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
+
+/// Answers of each command, the last one for ever.
+type Script = BTreeMap<&'static str, Vec<Answer>>;
+
+/// A server on loopback; ends with the runtime of its test.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) api: String,
+    script: Arc<Mutex<Script>>,
+    /// The commands that came, each with the `Authorization` it showed.
+    asked: watch::Sender<Vec<(String, Option<String>)>>,
+}
+
+impl Server {
+    /// One that is a good daemon but for what the script says.
+    pub(crate) async fn start(script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
+        let mut all = Script::from([
+            (
+                "id",
+                vec![Answer::Good(
+                    r#"{"ID":"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq","Addresses":null}"#,
+                )],
+            ),
+            ("version", vec![Answer::Good(r#"{"Version":"0.43.0","Commit":"","Repo":"18"}"#)]),
+            ("pubsub/ls", vec![Answer::Good(r#"{"Strings":["uY2Fycmljay9mYXVsdHMvcmF3"]}"#)]),
+            (
+                "pubsub/peers",
+                vec![
+                    Answer::Status(
+                        500,
+                        "",
+                        r#"{"Message":"URL arg must be multibase encoded","Code":0,"Type":"error"}"#,
+                    ),
+                    Answer::Good(r#"{"Strings":null}"#),
+                ],
+            ),
+            (
+                "swarm/peers",
+                vec![Answer::Good(
+                    r#"{"Peers":[{"Addr":"/ip4/127.0.0.1/tcp/1","Peer":"12D3KooWRm8J3iL796zPFi2EtGGtUJn58AG67gcRzQ4FENEemvoK"}]}"#,
+                )],
+            ),
+        ]);
+        all.extend(script);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let api = format!("http://{}", listener.local_addr().expect("bound"));
+        let server = Self { api, script: Arc::new(Mutex::new(all)), asked: watch::Sender::default() };
+        let this = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(this.clone().serve(stream));
+            }
+        });
+        server
+    }
+
+    /// What came until now.
+    pub(crate) fn asked(&self) -> Vec<(String, Option<String>)> {
+        self.asked.borrow().clone()
+    }
+
+    /// Waits until a command came so many times.
+    pub(crate) async fn until_asked(&self, command: &str, times: usize) {
+        let mut asked = self.asked.subscribe();
+        let often = |asked: &Vec<(String, _)>| asked.iter().filter(|(it, _)| it == command).count() >= times;
+        asked.wait_for(often).await.expect("it is here");
+    }
+
+    /// One request a connection.
+    async fn serve(self, stream: TcpStream) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let (mut head, mut line) = (Vec::new(), String::new());
+        while stream.read_line(&mut line).await? > 2 {
+            head.push(std::mem::take(&mut line));
+        }
+        let path = head.first().and_then(|first| first.split(' ').nth(1)).unwrap_or_default().to_owned();
+        let command = path.trim_start_matches("/api/v0/").split('?').next().unwrap_or_default().to_owned();
+        let header = |name: &str| {
+            let lower = format!("{name}:");
+            let found = head.iter().find(|line| line.to_lowercase().starts_with(&lower))?;
+            Some(found[lower.len()..].trim().to_owned())
+        };
+        let (length, chunked) = (header("content-length"), header("transfer-encoding").is_some());
+        self.asked.send_modify(|asked| asked.push((command.clone(), header("authorization"))));
+        if let Some(length) = length.and_then(|length| length.parse().ok()) {
+            stream.read_exact(&mut vec![0; length]).await?;
+        }
+        while chunked && line != "0\r\n" {
+            line.clear();
+            if stream.read_line(&mut line).await? == 0 {
+                break;
+            }
+        }
+        answer(stream.get_mut(), self.next(&command)).await
+    }
+
+    fn next(&self, command: &str) -> Answer {
+        let mut script = self.script.lock().expect("nobody panicked");
+        let Some((_, answers)) = script.iter_mut().find(|(name, _)| **name == command) else {
+            return Answer::Status(404, "Content-Type: text/plain\r\n", "404 page not found");
+        };
+        if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+    }
+}
+
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nServer: kubo/0.43.0\r\nTrailer: X-Stream-Error\r\n\
+                         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+
+async fn answer(to: &mut TcpStream, answer: Answer) -> std::io::Result<()> {
+    let chunk = |bytes: &[u8]| {
+        let head = format!("{:x}\r\n", bytes.len());
+        [CHUNKED, head.as_bytes(), bytes, b"\r\n"].concat()
+    };
+    match answer {
+        Answer::Good(body) => to.write_all(&[&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat()).await,
+        Answer::Status(status, headers, body) => {
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\nConnection: close\r\n");
+            to.write_all(format!("{head}{headers}\r\n{body}").as_bytes()).await
+        }
+        Answer::Silence => std::future::pending().await,
+        Answer::Stall(bytes) => {
+            to.write_all(&chunk(bytes)).await?;
+            std::future::pending().await
+        }
+        Answer::Cut(bytes) => to.write_all(&chunk(bytes)).await,
+        Answer::Failed(bytes, why) => {
+            let end = format!("0\r\nX-Stream-Error: {why}\r\n\r\n");
+            to.write_all(&[&chunk(bytes), end.as_bytes()].concat()).await
+        }
+        Answer::Endless => {
+            to.write_all(CHUNKED).await?;
+            let chunk = [&b"10000\r\n"[..], &[b'x'; 0x10000], b"\r\n"].concat();
+            loop {
+                to.write_all(&chunk).await?;
+            }
+        }
+    }
+}
