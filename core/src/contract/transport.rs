@@ -20,7 +20,8 @@ pub trait Transport: Debug + Send + Sync + 'static {
     /// What this instance, as configured, promises. Does not change while it is open.
     fn capabilities(&self) -> Capabilities;
 
-    /// Where others can dial it now, without `/p2p/`: addresses that work, not wildcards. May change; a change is told by
+    /// Where others can dial it now, without the node's own `/p2p/`: addresses that work, not wildcards. Where a daemon
+    /// listens for the node, they end with the daemon's. May change; a change is told by
     /// [`Notice::Listening`](crate::Notice::Listening).
     fn listen_addrs(&self) -> Vec<Multiaddr>;
 

@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 pub struct PeerAddr {
     /// The id the far end must prove; `None` takes whoever answers.
     pub peer: Option<PeerId>,
-    /// Where to try, in order, without `/p2p/`.
+    /// Where to try, in order, without the peer's `/p2p/`; that of a daemon which listens for it stays.
     pub addrs: Vec<Multiaddr>,
 }
 
