@@ -4,26 +4,39 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::kit::{Overheard, other_topic, refusal, topic};
 use super::{Kit, Member, Outcome};
 use crate::{
-    Block, ErrorKind, Identity, Lane, Limits, MessageId, Outgoing, RAW, Reach, Receipt, Remote, Subscription,
-    Topic, TopicRules,
+    Block, ErrorKind, Identity, Lane, Limits, MessageId, Outgoing, Overload, RAW, Reach, Receipt, Remote,
+    Subscription, Topic, TopicRules,
 };
 
 pub(super) async fn published_message_reaches_every_subscriber(kit: Kit) -> Outcome {
     let members = kit.line(3).await;
     let mut subscriptions = kit.subscribe(&members, &topic()).await;
-    for n in 0..30 {
-        members[0].publish(&topic(), n.to_string()).await.expect("publishes");
-    }
-    for subscription in &mut subscriptions[1..] {
-        for n in 0..30 {
-            assert_eq!(kit.text(subscription).await, n.to_string());
+    for batch in (0..30).collect::<Vec<_>>().chunks(batch(&members[0])) {
+        for n in batch {
+            members[0].publish(&topic(), n.to_string()).await.expect("publishes");
+        }
+        for subscription in &mut subscriptions[1..] {
+            for n in batch {
+                assert_eq!(kit.text(subscription).await, n.to_string());
+            }
         }
     }
     Outcome::Kept
+}
+
+/// Whether the wire drops messages where nobody sees it.
+fn loses(member: &Member) -> bool {
+    member.broadcast_caps().overload == Overload::DropsUnseen
+}
+
+/// How many messages are sent before the first is waited for. A wire that loses does so where they follow each other.
+fn batch(member: &Member) -> usize {
+    if loses(member) { 1 } else { usize::MAX }
 }
 
 pub(super) async fn each_message_is_handed_out_once(kit: Kit) -> Outcome {
@@ -68,7 +81,18 @@ pub(super) async fn own_message_is_not_processed_again(kit: Kit) -> Outcome {
 }
 
 pub(super) async fn one_authors_messages_come_in_order(kit: Kit) -> Outcome {
-    let members = kit.mesh(3).await;
+    let members = kit.mesh(2).await;
+    let loses = loses(&members[0]);
+    // A wire that loses is late with some, too: the reader waits longer for them.
+    let mut limits = Limits::default();
+    if loses {
+        limits.reorder = kit.patience() / 30;
+    }
+    let reader = kit.node_with(|builder| builder.limits(limits)).await;
+    for author in &members {
+        kit.link(author, &reader).await;
+    }
+    let members = [&members[..], &[reader]].concat();
     let mut subscriptions = kit.subscribe(&members, &topic()).await;
     for n in 0..60 {
         for author in &members[..2] {
@@ -77,12 +101,21 @@ pub(super) async fn one_authors_messages_come_in_order(kit: Kit) -> Outcome {
     }
     let mut heard = [vec![], vec![]];
     for _ in 0..120 {
-        let message = kit.message(&mut subscriptions[2]).await;
+        // What a wire drops where nobody sees it does not come; what comes after it does.
+        let next = kit.message(&mut subscriptions[2]);
+        let message = match loses {
+            true => timeout(4 * members[2].limits().reorder, next).await.ok(),
+            false => Some(next.await),
+        };
+        let Some(message) = message else { break };
         let of_first = message.author() == Some(&members[0].peer_id());
-        heard[usize::from(of_first)].push(message.payload().clone());
+        let number: u32 = String::from_utf8_lossy(message.payload()).parse().expect("a number");
+        heard[usize::from(of_first)].push(number);
     }
-    let in_order: Vec<_> = (0..60).map(|n| Bytes::from(n.to_string())).collect();
-    assert_eq!(heard, [in_order.clone(), in_order]);
+    for of_one in heard {
+        assert!(of_one.is_sorted_by(|one, next| one < next), "{of_one:?} is not in order");
+        assert!(of_one.len() == 60 || loses && of_one.len() > 30, "{of_one:?} is not all");
+    }
     Outcome::Kept
 }
 
@@ -172,15 +205,16 @@ pub(super) async fn many_topics_do_not_mix(kit: Kit) -> Outcome {
     for topic in &topics {
         heard.extend(kit.subscribe(&members, topic).await.pop());
     }
+    let all: Vec<usize> = (0..topics.len()).collect();
     for n in 0..3 {
-        let publishing = topics.iter().map(|topic| members[0].publish(topic, format!("{n} on {topic}")));
-        for published in join_all(publishing).await {
-            published.expect("publishes");
-        }
-    }
-    for (topic, heard) in topics.iter().zip(&mut heard) {
-        for n in 0..3 {
-            assert_eq!(kit.text(heard).await, format!("{n} on {topic}"));
+        for batch in all.chunks(batch(&members[0])) {
+            let publish = |at: &usize| members[0].publish(&topics[*at], format!("{n} on {}", topics[*at]));
+            for published in join_all(batch.iter().map(publish)).await {
+                published.expect("publishes");
+            }
+            for at in batch {
+                assert_eq!(kit.text(&mut heard[*at]).await, format!("{n} on {}", topics[*at]));
+            }
         }
     }
     join_all(heard.iter_mut().map(|heard| kit.silence(heard))).await;
@@ -361,30 +395,40 @@ pub(super) async fn receipt_tells_the_truth(kit: Kit) -> Outcome {
 
 pub(super) async fn nobody_there_is_not_an_error(kit: Kit) -> Outcome {
     let author = kit.node().await;
+    // A wire that does not count whom it reaches may still know that there is nobody.
+    let nobody = |sent_to| sent_to == Some(0) || sent_to == reached(&author, 0).sent_to;
     let message = kit.envelope(&topic(), "to nobody");
     let alone = author.broadcast().publish(&message).await.expect("nobody is no error");
-    assert_eq!(alone, reached(&author, 0));
+    assert!(nobody(alone.sent_to) && alone.skipped.is_empty(), "{alone:?}");
     let bystander = kit.node().await;
     kit.link(&author, &bystander).await;
     let linked = author.broadcast().publish(&message).await.expect("nobody on the topic is no error");
-    assert_eq!(linked, reached(&author, 0));
+    assert!(nobody(linked.sent_to) && linked.skipped.is_empty(), "{linked:?}");
     let published = author.publish(&topic(), "to nobody").await.expect("nobody is no error");
-    assert_eq!(published.sent_to, reached(&author, 0).sent_to);
+    assert!(nobody(published.sent_to), "{published:?}");
     Outcome::Kept
 }
 
 pub(super) async fn what_reached_nobody_goes_to_the_first_who_joins(kit: Kit) -> Outcome {
     let members = kit.pair().await;
     let counts = members[0].broadcast_caps().reach == Reach::Counted;
-    for n in 0..3 {
+    let numbers = 0..batch(&members[0]).min(3);
+    let mut kept = true;
+    for n in numbers.clone() {
         let published = members[0].publish(&topic(), n.to_string()).await.expect("publishes");
-        assert_eq!(published.queued, counts, "it is kept where it is known that nobody was there");
+        assert_eq!(
+            published.queued,
+            published.sent_to == Some(0),
+            "it is kept where nobody is known to be there"
+        );
+        kept &= published.queued;
     }
-    if !counts {
+    if !kept {
+        assert!(!counts, "who counts knows that there is nobody");
         return Outcome::Unsupported("counted reach, so keeping what reached nobody");
     }
     let mut heard = members[1].subscribe(&topic()).await.expect("a topic is joined");
-    for n in 0..3 {
+    for n in numbers {
         assert_eq!(kit.text(&mut heard).await, n.to_string());
     }
     Outcome::Kept

@@ -164,8 +164,8 @@ pub(super) async fn accepted_is_relayed_once_on_each_transport(kit: Kit) -> Outc
     }
     kit.silence(at_end).await;
     each_once(&probe, 5);
-    // Where the wire links all with all, nobody depends on a bridge.
-    if members[0].caps().dials {
+    // Where the wire links all with all, or passes on before anybody could know of a copy, nobody depends on a bridge.
+    if members[0].caps().dials && relay(&members[0]) == RelayGate::AfterVerdict {
         passed_on_by_a_bridge(&kit).await;
     }
     Outcome::Kept
@@ -314,7 +314,7 @@ pub(super) async fn reputation_falls_for_reject_alone(kit: Kit) -> Outcome {
     kit.post(&good, &kit.letter(1, "fine")).await;
     kit.seen("an answer", &probe, |log| log.answers == [Relay::Accept]).await;
     for (n, payload) in [(1, "fine"), (2, "ignore"), (3, "reject")] {
-        assert_eq!(judging.scores().await, [0, 0], "nothing was rejected yet");
+        judging.blames_alone(None).await;
         kit.post(&bad, &kit.letter(n, payload)).await;
         kit.seen("an answer", &probe, |log| log.answers.len() as u64 == n + 1).await;
     }
@@ -326,7 +326,7 @@ pub(super) async fn reputation_falls_for_reject_alone(kit: Kit) -> Outcome {
         assert_eq!(scores, [-10, 0]);
         judging.blames_alone(Some(&bad)).await;
     } else {
-        assert_eq!(judging.scores().await, [0, 0], "a link that relays first is not to blame");
+        judging.blames_alone(None).await;
     }
     Outcome::Kept
 }
