@@ -13,9 +13,10 @@ use crate::{Result, command::Command};
 const TOOLS: [Tool; 1] = [tools::KUBO];
 
 /// How long a suite may run, by its name. Each of these is a promise, and must be there.
-const PROMISED: [(&str, Duration); 4] = [
+const PROMISED: [(&str, Duration); 5] = [
     ("carrick-transport-memory conformance", Duration::from_secs(60)),
     ("carrick-transport-quic conformance", Duration::from_secs(180)),
+    ("carrick-transport-ipfs-http conformance", Duration::from_secs(300)),
     ("carrick-core mutants", Duration::from_secs(120)),
     (SIMULATIONS, Duration::from_secs(180)),
 ];
