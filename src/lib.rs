@@ -17,8 +17,8 @@
 //!
 //! A program that wants no command line leaves its dependencies out:
 //! `carrick = { version = "0.1", default-features = false }`. A plugin crate of yours is linked by naming it once:
-//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with, `ipfs-http`
-//! the transport over a Kubo daemon.
+//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with; `ipfs-http`,
+//! one of the default, the transport over a Kubo daemon.
 
 pub use carrick_core::*;
 /// The transport `ipfs-http`, over a Kubo daemon.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use carrick_interop::{Daemon, Kubo};
-use common::{LOCAL, Lines, Up, run, until_on_topic, until_peers};
+use common::{LOCAL, Lines, Ran, Up, carrick, run, until_on_topic, until_peers};
 
 /// A node over its daemon.
 fn behind(dir: &Path, name: &str, daemon: &Daemon) -> Up {
@@ -75,4 +75,30 @@ fn a_daemon_that_is_not_there_is_exit_code_3_and_says_what_to_do() {
     let refused = run(&dir.path().join("a"), ["--set", &api, "up", "--json"]).fails(3).error();
     assert_eq!((&refused["kind"], &refused["transport"]), (&"unreachable".into(), &"ipfs-http".into()));
     assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("ipfs daemon")), "{refused}");
+}
+
+#[test]
+fn the_demo_starts_daemons_of_its_own_and_ends_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir(dir.path().join("input")).expect("made");
+    fs::write(dir.path().join("input/file"), vec![2; 3_000_000]).expect("written");
+    carrick_interop::install("kubo").expect("there");
+    let args =
+        ["demo", "--transport", "ipfs-http", "--nodes", "2", "--json", "--keep", "kept", "--input", "input"];
+    let lines = run(dir.path(), args).ok().json();
+    let last = lines.last().expect("a line");
+    assert_eq!((&last["ok"], &last["content"]["verified"]), (&true.into(), &true.into()), "{last}");
+    let api = fs::read_to_string(dir.path().join("kept/kubo-1/api")).unwrap_or_default();
+    let port = api.trim().rsplit('/').next().and_then(|port| port.parse::<u16>().ok());
+    let answers = port.is_some_and(|port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    assert!(!answers, "a daemon outlives the demo");
+}
+
+#[test]
+fn a_demo_without_kubo_says_where_to_get_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = carrick(dir.path());
+    command.args(["demo", "--transport", "ipfs-http", "--json"]).env("PATH", "").env("HOME", dir.path());
+    let refused = Ran(command.output().expect("it runs")).fails(3).error();
+    assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("install Kubo")), "{refused}");
 }

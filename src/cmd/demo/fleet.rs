@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use carrick::{Clock, ErrorKind, NetworkId, PeerAddr, SystemClock};
+use futures::future::join_all;
 use rand::Rng;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -13,13 +14,16 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use super::super::args::{Demo, Init};
 use super::super::{CONFIG_FILE, Cx, init};
+use super::daemons::{self, Daemon};
+use super::{IPFS_HTTP, QUIC};
 use crate::control::client::{self, Client};
 use crate::control::wire::{Event, Peer, Ready};
 use crate::fault::{Failure, Fault, Outcome};
 
-/// All nodes.
+/// All nodes, and their daemons where they have one each.
 pub(super) struct Fleet {
     pub(super) nodes: Vec<Member>,
+    daemons: Vec<Daemon>,
 }
 
 /// One node.
@@ -28,7 +32,11 @@ pub(super) struct Member {
     pub(super) number: usize,
     pub(super) ready: Ready,
     pub(super) client: Client,
+    /// How others name the link to it: by its id, or that of its daemon.
+    link: String,
     dir: PathBuf,
+    /// What differs from its configuration, as `--set` takes it.
+    set: Vec<String>,
     process: Process,
     /// Since when it runs, in Unix milliseconds.
     started: u64,
@@ -44,7 +52,8 @@ impl Fleet {
     /// Makes the folders and starts the nodes, each with the address of one before it.
     pub(super) async fn start(cx: &Cx, args: &Demo, place: &Path) -> Outcome<Self> {
         let network = NetworkId::new(format!("demo-{:08x}", rand::rng().random::<u32>()))?;
-        let mut fleet = Self { nodes: vec![] };
+        let kubo = (args.transport == IPFS_HTTP).then(daemons::find).transpose()?;
+        let mut fleet = Self { nodes: vec![], daemons: vec![] };
         for number in 1..=usize::from(args.nodes) {
             let dir = place.join(format!("node-{number}"));
             let first = neighbour(number).and_then(|number| fleet.nodes[number - 1].address());
@@ -56,7 +65,17 @@ impl Fleet {
                 bootstrap: first.map(|addr| addr.parse::<PeerAddr>()).transpose()?.into_iter().collect(),
                 force: false,
             })?;
-            let member = Member::start(number, dir).await?;
+            let mut set = vec![];
+            if let Some(program) = &kubo {
+                let repo = place.join(format!("kubo-{number}"));
+                let daemon = super::step("start", Daemon::start(program, &repo)).await?;
+                set.push(format!("transport.{IPFS_HTTP}.api={:?}", daemon.api));
+                fleet.daemons.push(daemon);
+            }
+            let mut member = Member::start(number, dir, set).await?;
+            if let Some(daemon) = fleet.daemons.last() {
+                member.link.clone_from(&daemon.id);
+            }
             let line = json!({ "step": "start", "node": number, "peer": member.ready.peer, "pid": member.ready.pid });
             cx.note_step(&line, &format!("node {number} runs: {}", member.ready.peer));
             fleet.nodes.push(member);
@@ -79,11 +98,11 @@ impl Fleet {
     /// Kills the last node as a power cut would, and starts it again in its folder.
     pub(super) async fn crash_last(&mut self, cx: &Cx) -> Outcome {
         let Some(last) = self.nodes.pop() else { return Ok(()) };
-        let Member { number, dir, mut process, .. } = last;
+        let Member { number, dir, mut process, link, set, .. } = last;
         let killed = process.child.kill().await;
         killed
             .map_err(|error| Fault::new(ErrorKind::Unexpected, "demo", format!("node {number}: {error}")))?;
-        let member = Member::start(number, dir).await?;
+        let member = Member { link, ..Member::start(number, dir, set).await? };
         let line =
             json!({ "step": "restart", "node": number, "peer": member.ready.peer, "pid": member.ready.pid });
         cx.note_step(&line, &format!("node {number} was killed and runs again"));
@@ -103,19 +122,21 @@ impl Fleet {
                 return Err(broken(number, &dir, "did not end well"));
             }
         }
+        join_all(self.daemons.into_iter().map(Daemon::stop)).await;
         Ok(())
     }
 }
 
 impl Member {
-    async fn start(number: usize, dir: PathBuf) -> Outcome<Self> {
+    async fn start(number: usize, dir: PathBuf, set: Vec<String>) -> Outcome<Self> {
         let started = SystemClock.now().as_millis();
-        let mut process = Process::start(&dir)
+        let mut process = Process::start(&dir, &set)
             .map_err(|error| Fault::new(ErrorKind::Unexpected, "demo", format!("node {number}: {error}")))?;
         let first = super::step("start", async { Ok(process.stdout.next_line().await?) }).await?;
         let ready = first.and_then(|line| serde_json::from_str::<Ready>(&line).ok());
         let Some(ready) = ready else { return Err(broken(number, &dir, "did not start")) };
-        Ok(Self { number, client: Client::new(ready.control.clone()), ready, dir, process, started })
+        let (client, link) = (Client::new(ready.control.clone()), ready.peer.clone());
+        Ok(Self { number, client, link, ready, dir, set, process, started })
     }
 
     /// Where others reach it.
@@ -127,7 +148,7 @@ impl Member {
     async fn until_linked(&self, other: &Self, topic: Option<&str>) -> Outcome {
         let fresh = self.started.max(other.started);
         let linked = |peer: &Peer| {
-            peer.peer == other.ready.peer
+            peer.peer == other.link
                 && peer.since.is_none_or(|since| since >= fresh)
                 && topic.is_none_or(|topic| peer.topics.iter().any(|joined| joined == topic))
         };
@@ -149,9 +170,12 @@ async fn next_event(events: &mut client::Lines) -> Outcome {
 }
 
 impl Process {
-    fn start(dir: &Path) -> std::io::Result<Self> {
+    fn start(dir: &Path, set: &[String]) -> std::io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["up", "--json", "--until-stdin-ends", "--config"]).arg(dir.join(CONFIG_FILE));
+        set.iter().for_each(|value| {
+            command.arg("--set").arg(value);
+        });
         for (name, _) in std::env::vars_os() {
             // What is set for a node of the user's own is not meant for these.
             if name.to_string_lossy().starts_with("CARRICK_") {
@@ -181,7 +205,7 @@ fn neighbour(number: usize) -> Option<usize> {
 
 /// An address that no other machine reaches, with a port of the system's choice.
 fn listen(transport: &str) -> Outcome<Vec<carrick::Multiaddr>> {
-    if transport != "quic" {
+    if transport != QUIC {
         return Ok(vec![]);
     }
     let addr = "/ip4/127.0.0.1/udp/0/quic-v1".parse();

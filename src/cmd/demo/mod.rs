@@ -1,6 +1,7 @@
 //! `carrick demo`: several real nodes on this machine, each a process of its own, shown to agree.
 
 mod content;
+mod daemons;
 mod fleet;
 mod input;
 mod messages;
@@ -22,6 +23,9 @@ use crate::fault::{Failure, Fault, Outcome};
 
 /// How long each step may take before the demo says which one is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The transport that is dialled at an address of ours, and the one whose nodes need a daemon each.
+const QUIC: &str = "quic";
+const IPFS_HTTP: &str = "ipfs-http";
 /// The topic of the readings.
 const TOPIC: &str = "demo/readings";
 /// How many readings each node publishes.
@@ -31,7 +35,7 @@ pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     let started = Instant::now();
     check(args)?;
     let place = Place::new(args.keep.as_deref())?;
-    let mut report = Report::new(usize::from(args.nodes));
+    let mut report = Report::new(args);
     let input = input::choose(args.input.as_deref(), place.path())?;
     input::check(cx, &input).await?;
 

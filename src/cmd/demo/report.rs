@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::super::Cx;
+use super::super::args::Demo;
+use super::IPFS_HTTP;
 use super::TOPIC;
 use super::fleet::Fleet;
 use super::messages::{Talk, sum};
@@ -17,6 +19,7 @@ use crate::terminal::{show, size, table};
 #[derive(Debug, Default)]
 pub(super) struct Report {
     nodes: usize,
+    transport: String,
     peers: Vec<String>,
     network: String,
     expected: Vec<u64>,
@@ -62,8 +65,8 @@ struct Content<'a> {
 }
 
 impl Report {
-    pub(super) fn new(nodes: usize) -> Self {
-        Self { nodes, ..Self::default() }
+    pub(super) fn new(args: &Demo) -> Self {
+        Self { nodes: args.nodes.into(), transport: args.transport.clone(), ..Self::default() }
     }
 
     /// Takes over who the nodes are and what they heard.
@@ -133,21 +136,35 @@ impl Report {
             None => peer.clone(),
         };
         let sources = share.fetched.sources.iter();
+        if self.transport == IPFS_HTTP && sources.len() == 0 {
+            // Whom a daemon asked it does not say.
+            return "its daemon".to_owned();
+        }
         sources
             .map(|source| format!("{} ({})", name(&source.peer), size(source.bytes)))
             .collect::<Vec<_>>()
             .join(", ")
     }
 
-    fn by_hand(&self) -> [(String, &'static str); 7] {
+    fn by_hand(&self) -> Vec<(String, &'static str)> {
         let line = |command: &str, what| (command.to_string(), what);
-        [
-            line("carrick init one", "a folder for a node; prints NETWORK"),
+        let kubo = self.transport == IPFS_HTTP;
+        let (with, second) = match kubo {
+            true => {
+                (" --transport ipfs-http", "a second node, where another daemon runs: cd two && carrick up")
+            }
+            false => ("", "a second node: cd two && carrick up"),
+        };
+        let listen = if kubo { "" } else { " --listen /ip4/0.0.0.0/udp/4601/quic-v1" };
+        let daemon = line(
+            "ipfs config --json Pubsub.Enabled true && ipfs daemon",
+            "a Kubo daemon, with pubsub; ipfs init before the first time",
+        );
+        let mut lines = if kubo { vec![daemon] } else { vec![] };
+        lines.extend([
+            line(&format!("carrick init one{with}"), "a folder for a node; prints NETWORK"),
             line("cd one && carrick up", "runs it; prints ADDRESS"),
-            line(
-                "carrick init two --network NETWORK --bootstrap ADDRESS --listen /ip4/0.0.0.0/udp/4601/quic-v1",
-                "a second node: cd two && carrick up",
-            ),
+            line(&format!("carrick init two{with} --network NETWORK --bootstrap ADDRESS{listen}"), second),
             line(&format!("carrick subscribe {TOPIC}"), "in two: prints what comes"),
             line(
                 &format!("carrick publish {TOPIC} \"$(cat /proc/loadavg)\""),
@@ -155,6 +172,7 @@ impl Report {
             ),
             line("carrick put PATH", "in one: prints the CID"),
             line("carrick get CID -o copy", "in two: fetched, checked, written"),
-        ]
+        ]);
+        lines
     }
 }
