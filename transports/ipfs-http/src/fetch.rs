@@ -5,7 +5,9 @@ use futures::TryFutureExt as _;
 use ipfs_api_backend_hyper::IpfsApi as _;
 use tokio::time::timeout;
 
-use crate::rpc::calls::{BlockGet, BlockPut, BlockRm, FindProvs, Removed, RoutingStep, Stored, millis, raw};
+use crate::rpc::calls::{
+    BlockGet, BlockPut, BlockRm, FindProvs, Removed, RoutingStep, Stored, millis, raw, short,
+};
 use crate::rpc::{Fault, Payload};
 use crate::shared::{Shared, lock};
 
@@ -61,7 +63,7 @@ pub(crate) async fn provide(shared: &Shared, cid: &Cid) -> Result<()> {
     let call = BlockPut { cid_codec: "raw", mhtype, pin: true };
     let stored = shared.rpc.json::<_, Stored>(call, Payload::Part(served.into_bytes())).await;
     let stored = stored.map_err(|fault| shared.failed("provide", fault))?;
-    let same = stored.key.parse::<Cid>().is_ok_and(|key| key.hash() == cid.hash());
+    let same = short::<Cid>(&stored.key).is_some_and(|key| key.hash() == cid.hash());
     if !same {
         let detail = format!("the daemon stored {cid} as {:.100}", stored.key);
         return Err(shared.fail(ErrorKind::Integrity, "provide", detail));
@@ -107,18 +109,22 @@ async fn search(shared: &Shared, cid: &Cid, number: usize) -> Result<Vec<PeerAdd
         Err(fault) if matches!(fault.kind, ErrorKind::NoPeers | ErrorKind::NotFound) => return Ok(vec![]),
         Err(fault) => return Err(shared.failed("providers", fault)),
     };
+    named(&answer, number).map_err(|fault| shared.failed("providers", fault))
+}
+
+/// The first so many daemons that an answer names, each once.
+pub(crate) fn named(answer: &[u8], number: usize) -> Result<Vec<PeerAddr>, Fault> {
     let mut found: Vec<PeerAddr> = Vec::new();
     for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let step: RoutingStep =
-            serde_json::from_slice(line).map_err(|error| shared.failed("providers", Fault::junk(error)))?;
-        let answers = step.responses.filter(|_| step.kind == RoutingStep::ANSWER).unwrap_or_default();
+        let step: RoutingStep = serde_json::from_slice(line).map_err(Fault::junk)?;
+        let answers = Some(step.responses.0).filter(|_| step.kind == RoutingStep::ANSWER).unwrap_or_default();
         for provider in answers {
-            let Ok(id) = provider.id.parse::<PeerId>() else { continue };
+            let Some(id) = short::<PeerId>(&provider.id) else { continue };
             if found.iter().any(|before| before.peer == Some(id)) || found.len() == number {
                 continue;
             }
-            let addrs = provider.addrs.unwrap_or_default();
-            found.push(PeerAddr::new(id, addrs.iter().filter_map(|addr| addr.parse().ok()).collect()));
+            let addrs = provider.addrs.0.iter().filter_map(|addr| short(addr));
+            found.push(PeerAddr::new(id, addrs.collect()));
         }
     }
     Ok(found)

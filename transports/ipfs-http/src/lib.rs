@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod decoders;
 mod endpoint;
 mod fetch;
 mod probe;

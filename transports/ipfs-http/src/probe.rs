@@ -3,7 +3,7 @@
 use carrick_core::{ErrorKind, PeerId, Result};
 use ipfs_api_backend_hyper::IpfsApi as _;
 
-use crate::rpc::calls::{Id, Identity, PlainTopic, PubsubLs};
+use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, short};
 use crate::rpc::fault::PUBSUB_OFF;
 use crate::rpc::{Fault, Payload, Rpc};
 
@@ -24,9 +24,9 @@ pub(crate) async fn probe(rpc: &Rpc, pubsub: bool) -> Result<Identity> {
 
 async fn who(rpc: &Rpc) -> Result<Identity, Fault> {
     let identity: Identity = rpc.json(Id {}, Payload::Nothing).await?;
-    match identity.id.parse::<PeerId>() {
-        Ok(_) => Ok(identity),
-        Err(_) => Err(Fault::junk("an id that is none").of("id", rpc.endpoint())),
+    match short::<PeerId>(&identity.id) {
+        Some(_) => Ok(identity),
+        None => Err(Fault::junk("an id that is none").of("id", rpc.endpoint())),
     }
 }
 
@@ -39,7 +39,7 @@ async fn carries_messages(rpc: &Rpc) -> Result<(), Fault> {
         let off = Fault::new(ErrorKind::Config, "the daemon's pubsub is off");
         return Err(off.of("pubsub/ls", rpc.endpoint()).mend(PUBSUB_OFF));
     }
-    match rpc.bytes(PlainTopic { arg: "carrick" }, Payload::Nothing).await {
+    match rpc.bytes(PubsubPeers { arg: "carrick".into() }, Payload::Nothing).await {
         Err(fault) if fault.says("multibase") => Ok(()),
         Err(fault) => Err(fault),
         Ok(_) => Err(Fault::new(ErrorKind::Unsupported, "the daemon's pubsub is that of a Kubo before 0.11")

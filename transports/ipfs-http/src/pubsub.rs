@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::rpc::calls::{Line, PubsubSub, decoded, encoded};
+use crate::rpc::calls::{Line, PubsubSub, decoded, encoded, short};
 use crate::rpc::{Answer, Fault};
 use crate::shared::{Shared, lock};
 use crate::swarm::{forget_peers, look_at};
@@ -177,9 +177,9 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
 }
 
 /// Who sent it, what, and under which number.
-fn parse(line: &[u8]) -> Option<(Arc<str>, Bytes, Bytes)> {
+pub(crate) fn parse(line: &[u8]) -> Option<(Arc<str>, Bytes, Bytes)> {
     let line: Line = serde_json::from_slice(line).ok()?;
-    let from: PeerId = line.from.parse().ok()?;
+    let from: PeerId = short(&line.from)?;
     Some((from.to_string().into(), decoded(&line.data)?, decoded(&line.seqno)?))
 }
 

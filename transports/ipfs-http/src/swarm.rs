@@ -7,13 +7,12 @@ use std::time::Duration;
 use carrick_core::{
     Direction, ErrorKind, Multiaddr, Notice, PeerAddr, PeerId, PeerInfo, Protocol, Remote, Result, Topic,
 };
-use ipfs_api_backend_hyper::IpfsApi as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::pubsub::wire_name;
 use crate::rpc::calls::{
-    Id, Identity, Names, PubsubLs, Swarm, SwarmConnect, SwarmDisconnect, SwarmPeer, SwarmPeers, encoded,
-    millis,
+    Id, Identity, Names, PubsubLs, PubsubPeers, Swarm, SwarmConnect, SwarmDisconnect, SwarmPeer, SwarmPeers,
+    encoded, millis, short,
 };
 use crate::rpc::{Fault, Payload};
 use crate::shared::{Shared, lock};
@@ -112,7 +111,7 @@ pub(crate) async fn look(shared: &Shared) -> Result<BTreeMap<Remote, PeerInfo>, 
     let call = SwarmPeers { direction: true };
     let swarm: Swarm = shared.rpc.json(call, Payload::Nothing).await?;
     let mut found = BTreeMap::new();
-    for peer in swarm.peers.unwrap_or_default() {
+    for peer in swarm.peers.0 {
         if found.len() == shared.host.limits().connections {
             break;
         }
@@ -124,10 +123,14 @@ pub(crate) async fn look(shared: &Shared) -> Result<BTreeMap<Remote, PeerInfo>, 
     Ok(found)
 }
 
-fn info(peer: &SwarmPeer) -> Option<PeerInfo> {
-    let id: PeerId = peer.peer.parse().ok()?;
-    let mut info = PeerInfo::new(Remote::Foreign(id.to_string().into()));
-    info.addrs = peer.addr.parse().ok().into_iter().collect();
+/// A daemon by its id.
+pub(crate) fn remote(id: &str) -> Option<Remote> {
+    Some(Remote::Foreign(short::<PeerId>(id)?.to_string().into()))
+}
+
+pub(crate) fn info(peer: &SwarmPeer) -> Option<PeerInfo> {
+    let mut info = PeerInfo::new(remote(&peer.peer)?);
+    info.addrs = short(&peer.addr).into_iter().collect();
     info.direction = match peer.direction {
         1 => Some(Direction::Inbound),
         2 => Some(Direction::Outbound),
@@ -150,10 +153,9 @@ fn replace_links(shared: &Shared, found: BTreeMap<Remote, PeerInfo>) {
 
 /// Asks who takes part in a topic, and tells what changed.
 pub(crate) async fn look_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
-    let name = wire_name(shared, topic);
-    let answer = shared.rpc.pubsub_peers(Some(name)).await?;
-    let named = |id: String| Some(Remote::Foreign(id.parse::<PeerId>().ok()?.to_string().into()));
-    let found: BTreeSet<Remote> = answer.strings.into_iter().filter_map(named).collect();
+    let arg = encoded(wire_name(shared, topic).as_bytes());
+    let answer: Names = shared.rpc.json(PubsubPeers { arg }, Payload::Nothing).await?;
+    let found: BTreeSet<Remote> = answer.strings.0.iter().filter_map(|id| remote(id)).collect();
     replace_peers(shared, topic, found.clone());
     Ok(found.into_iter().collect())
 }
@@ -226,7 +228,7 @@ async fn poll(shared: &Shared) -> Result<(), Fault> {
         return Ok(());
     }
     let known: Names = shared.rpc.json(PubsubLs {}, Payload::Nothing).await?;
-    let known: BTreeSet<String> = known.strings.unwrap_or_default().into_iter().collect();
+    let known: BTreeSet<String> = known.strings.0.into_iter().collect();
     for topic in &joined {
         // A subscription may stand that the daemon has forgotten: nothing would ever come over it.
         let forgotten = !known.contains(&encoded(wire_name(shared, topic).as_bytes()));
@@ -247,8 +249,8 @@ fn lost(shared: &Shared) {
 
 /// The addresses at which a daemon says that it is reached; each ends with its id.
 pub(crate) fn addresses(identity: &Identity) -> Vec<Multiaddr> {
-    let all = identity.addresses.iter().flatten();
-    all.filter_map(|addr| addr.parse().ok()).collect()
+    let all = identity.addresses.0.iter();
+    all.filter_map(|addr| short(addr)).collect()
 }
 
 async fn refresh_listen(shared: &Shared) {

@@ -1,5 +1,8 @@
 //! The calls that the crate has not, or has wrong for today's Kubo, and what is answered to them.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -7,7 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use carrick_core::Cid;
 use ipfs_api_prelude::ApiRequest;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A call: its path and what it is asked with.
 macro_rules! calls {
@@ -33,8 +37,8 @@ calls! {
     "/swarm/disconnect" SwarmDisconnect { arg: String }
     /// The topics that the daemon takes part in, in multibase. The crate's own does not know that there may be none.
     "/pubsub/ls" PubsubLs {}
-    /// A topic in plain words, which a daemon that wants multibase refuses.
-    "/pubsub/peers" PlainTopic { arg: &'static str }
+    /// Who takes part in a topic. The crate's own reads a list without bounds.
+    "/pubsub/peers" PubsubPeers { arg: String }
     /// The messages of a topic, a line each. The crate's own panics where a number is short.
     "/pubsub/sub" PubsubSub { arg: String }
     /// A block; the crate's own cannot be told how long to look, nor not to look elsewhere.
@@ -60,20 +64,71 @@ pub(crate) fn millis(time: Duration) -> String {
     format!("{}ms", time.as_millis().clamp(1, 86_400_000))
 }
 
+/// Most topics or daemons that one answer names.
+const MAX_NAMES: usize = 65_536;
+/// Most daemons that are connected.
+const MAX_LINKS: usize = 16_384;
+/// Most daemons that one step of a search names, and most addresses of each.
+const MAX_PROVIDERS: usize = 1_024;
+const MAX_ADDRS: usize = 1_024;
+
+/// A list; `null` is an empty one. A longer one is refused: an entry takes far more memory than the three bytes that it
+/// may have in the answer.
+#[derive(Debug)]
+pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
+
+impl<T, const MOST: usize> Default for List<T, MOST> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Entries::<T, MOST>(PhantomData)).map(Self)
+    }
+}
+
+struct Entries<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Entries<T, MOST> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "a list of at most {MOST}")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if list.len() == MOST {
+                return Err(de::Error::invalid_length(MOST + 1, &self));
+            }
+            list.push(entry);
+        }
+        Ok(list)
+    }
+}
+
 /// Who a daemon is.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Identity {
     #[serde(rename = "ID")]
     pub(crate) id: String,
     #[serde(rename = "Addresses", default)]
-    pub(crate) addresses: Option<Vec<String>>,
+    pub(crate) addresses: List<String, MAX_ADDRS>,
 }
 
-/// The daemons that are connected; `None` for none.
+/// The daemons that are connected.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Swarm {
-    pub(crate) peers: Option<Vec<SwarmPeer>>,
+    #[serde(default)]
+    pub(crate) peers: List<SwarmPeer, MAX_LINKS>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,11 +141,12 @@ pub(crate) struct SwarmPeer {
     pub(crate) direction: u8,
 }
 
-/// A list of names; `None` for none.
+/// A list of names.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Names {
-    pub(crate) strings: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) strings: List<String, MAX_NAMES>,
 }
 
 /// A stored block.
@@ -115,7 +171,7 @@ pub(crate) struct RoutingStep {
     #[serde(rename = "Type")]
     pub(crate) kind: u8,
     #[serde(default)]
-    pub(crate) responses: Option<Vec<Provider>>,
+    pub(crate) responses: List<Provider, MAX_PROVIDERS>,
 }
 
 impl RoutingStep {
@@ -127,7 +183,7 @@ pub(crate) struct Provider {
     #[serde(rename = "ID")]
     pub(crate) id: String,
     #[serde(rename = "Addrs", default)]
-    pub(crate) addrs: Option<Vec<String>>,
+    pub(crate) addrs: List<String, MAX_ADDRS>,
 }
 
 /// A message of a subscription.
@@ -136,6 +192,14 @@ pub(crate) struct Line {
     pub(crate) from: String,
     pub(crate) data: String,
     pub(crate) seqno: String,
+}
+
+/// The longest name or address that is read.
+const MAX_TEXT: usize = 512;
+
+/// A name or an address. What is longer than any real one is none: base58 takes the square of its length to read.
+pub(crate) fn short<T: FromStr>(text: &str) -> Option<T> {
+    if text.len() > MAX_TEXT { None } else { text.parse().ok() }
 }
 
 /// Bytes in multibase base64url, as every text of pubsub is.
@@ -165,6 +229,15 @@ mod tests {
         for bad in ["", "zAP9", "u=", "uA"] {
             assert_eq!(decoded(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_list_takes_memory_for_what_is_allowed() {
+        let read = |text: &str| serde_json::from_str::<List<String, 2>>(text);
+        assert_eq!(read("null").expect("none").0, [""; 0]);
+        assert_eq!(read(r#"["a","b"]"#).expect("two").0, ["a", "b"]);
+        let error = read(r#"["","",""]"#).expect_err("three").to_string();
+        assert!(error.contains("at most 2"), "{error}");
     }
 
     #[test]

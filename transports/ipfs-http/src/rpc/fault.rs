@@ -67,8 +67,11 @@ impl Fault {
 
     /// What came is nothing that Kubo's RPC says.
     pub(crate) fn junk(what: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Unexpected, format!("the answer is not what Kubo says: {what}"))
-            .mend(OTHER_PROGRAM)
+        Self::new(
+            ErrorKind::Unexpected,
+            format!("the answer is not what Kubo says: {}", clean(&what.to_string())),
+        )
+        .mend(OTHER_PROGRAM)
     }
 
     /// An answer other than 200.
@@ -164,7 +167,7 @@ impl From<ApiError> for Fault {
 
 impl From<ipfs_api_prelude::Error> for Fault {
     fn from(error: ipfs_api_prelude::Error) -> Self {
-        Self::junk(clean(&error.to_string()))
+        Self::junk(error)
     }
 }
 
