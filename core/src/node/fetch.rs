@@ -118,7 +118,9 @@ impl Router {
         let (block, from) = self.fetch_unstored(cid, hints, deadline, limit).await?;
         // Of many who waited for one flight only the first finds it missing.
         if !self.core.store.has(cid).await? {
-            self.put_blocks(std::slice::from_ref(&block)).await?;
+            self.store_blocks(std::slice::from_ref(&block)).await?;
+            // Who asked has it, whether or not others can have it from here; a failure is counted.
+            let _ = self.provide(cid, false).await;
         }
         Ok((block, from))
     }

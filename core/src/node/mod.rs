@@ -296,7 +296,9 @@ impl Node {
     /// Stores blocks, durable when this returns, and hands them to transports that serve from a store of their own.
     ///
     /// # Errors
-    /// `TooLarge` above the block limit, `Full`, `Closed`.
+    /// `TooLarge` above the block limit, `Full`, `Closed`. Where transports that serve from a store of their own refuse a
+    /// block, and no other one serves it, what one of them answers, such as `Unreachable` or `Full`: all blocks are stored
+    /// then, and putting them again hands them over.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open which were stored; each is there whole or not at all.
@@ -311,7 +313,8 @@ impl Node {
     pub async fn pin(&self, cid: &Cid, owner: Owner) -> Result<()> {
         let router = self.open("pin")?;
         self.store().pin(&Pin::recursive(*cid, owner)).await?;
-        router.provide(cid, true).await;
+        // Its blocks were handed over when they were put; a failure here is counted.
+        let _ = router.provide(cid, true).await;
         Ok(())
     }
 

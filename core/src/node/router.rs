@@ -180,6 +180,14 @@ impl Router {
 
     /// Stores blocks, and hands them to transports that serve from a store of their own.
     pub(crate) async fn put_blocks(&self, blocks: &[Block]) -> Result<()> {
+        self.store_blocks(blocks).await?;
+        for block in blocks {
+            self.provide(block.cid(), false).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn store_blocks(&self, blocks: &[Block]) -> Result<()> {
         if let Some(block) = blocks.iter().find(|block| block.size() > self.core.limits.block_bytes) {
             let detail = format!(
                 "{} is {} bytes; the limit is {}",
@@ -189,26 +197,35 @@ impl Router {
             );
             return Err(Error::new(ErrorKind::TooLarge, "put", detail));
         }
-        self.core.store.put(blocks).await?;
-        for block in blocks {
-            self.provide(block.cid(), false).await;
-        }
-        Ok(())
+        self.core.store.put(blocks).await
     }
 
     /// Announces a block; `root` is one that somebody may look for by name.
-    pub(crate) async fn provide(&self, cid: &Cid, root: bool) {
+    ///
+    /// # Errors
+    /// What a transport answers, if no other one serves the block.
+    pub(crate) async fn provide(&self, cid: &Cid, root: bool) -> Result<()> {
+        let (mut served, mut refused) = (false, None);
         for mounted in self.fetchers() {
             let Some(fetch) = mounted.transport.fetch() else { continue };
             let own_store =
                 mounted.transport.capabilities().fetch.is_some_and(|f| f.serving == Serving::FromOwnStore);
+            served |= !own_store;
             if !(root || own_store) {
                 continue;
             }
-            if let Err(error) = fetch.provide(cid).await {
-                tracing::warn!(%error, %cid, "provide failed");
-                self.core.counters.count(&mounted.mount.name, "provide_failed");
+            match fetch.provide(cid).await {
+                Ok(()) => served = true,
+                Err(error) => {
+                    tracing::warn!(%error, %cid, "provide failed");
+                    self.core.counters.count(&mounted.mount.name, "provide_failed");
+                    refused = Some(error);
+                }
             }
+        }
+        match refused {
+            Some(error) if !served => Err(error),
+            _ => Ok(()),
         }
     }
 

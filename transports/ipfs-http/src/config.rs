@@ -107,7 +107,9 @@ impl Auth {
             _ => return Err(wrong("auth needs either file or env").mend("say where the secret is")),
         };
         match secret.trim() {
-            "" => Err(wrong("the secret that auth names is empty")),
+            "" => {
+                Err(wrong("the secret that auth names is empty").mend("write it into that file or variable"))
+            }
             secret => Ok(secret.to_owned()),
         }
     }

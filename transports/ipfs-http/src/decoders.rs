@@ -162,11 +162,11 @@ fn searches() -> Vec<String> {
 }
 
 fn stored_block() -> String {
-    r#"{"Key":"bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e","Size":11}"#.into()
+    r#"{"Key":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e","Size":11}"#.into()
 }
 
 fn removals() -> Vec<String> {
-    let cid = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    let cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
     vec![format!(r#"{{"Hash":"{cid}"}}"#), format!(r#"{{"Hash":"{cid}","Error":"pinned: recursive"}}"#)]
 }
 

@@ -11,6 +11,8 @@ const MAX_WORDS: usize = 300;
 const IS_IT_THERE: &str =
     "is the daemon running (`ipfs daemon`), and is that its address? It is `api` under the transport";
 const OTHER_PROGRAM: &str = "something else listens there: correct `api` under the transport";
+const OTHER_WORDS: &str =
+    "something else may listen there, or want TLS: see `api` under the transport, and write https:// for TLS";
 const TOKEN: &str = "the daemon's secret goes under `auth` of the transport; it stands in `API.Authorizations` of its own \
                      configuration";
 pub(crate) const PUBSUB_OFF: &str = "run `ipfs config --json Pubsub.Enabled true` and restart the daemon, or set \
@@ -54,7 +56,7 @@ impl Fault {
 
     /// The connection ended in the middle of an answer.
     pub(crate) fn cut(why: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Unreachable, format!("the connection broke: {why}"))
+        Self::new(ErrorKind::Unreachable, format!("the connection broke: {why}")).mend(IS_IT_THERE)
     }
 
     pub(crate) fn silent(what: &str, after: std::time::Duration) -> Self {
@@ -91,7 +93,9 @@ impl Fault {
                 Self::new(ErrorKind::Unsupported, "the daemon has no such command")
                     .mend("run a newer Kubo; if it is one, something else may listen there: see `api`")
             }
-            (400, _) => Self::new(ErrorKind::Unexpected, format!("it refused the request: {said}")),
+            (400, _) => {
+                Self::new(ErrorKind::Unexpected, format!("it refused the request: {said}")).mend(OTHER_WORDS)
+            }
             _ if said.starts_with('<') => Self::junk(format_args!("status {status} and a page")),
             _ => Self::junk(format_args!("status {status}: {said:?}")),
         }

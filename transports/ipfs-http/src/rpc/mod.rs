@@ -164,6 +164,9 @@ impl Rpc {
         let response = match sending.await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_connect() => return Err(named(Fault::unreachable(causes(&error)))),
+            Ok(Err(error)) if no_http(&error) => {
+                return Err(named(Fault::junk(format_args!("no HTTP: {}", causes(&error)))));
+            }
             Ok(Err(error)) => return Err(named(Fault::cut(causes(&error)))),
             Err(_) => return Err(named(Fault::silent("no answer", within))),
         };
@@ -205,6 +208,11 @@ fn secret_header(value: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut value = HeaderValue::from_str(value)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Whether what came was no HTTP at all.
+fn no_http(error: &dyn std::error::Error) -> bool {
+    error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_parse)
 }
 
 /// An error with all that is behind it, in one line.

@@ -1,6 +1,8 @@
 //! What a daemon does that hangs, lies, breaks off or is none; on a server that does it when it is told to.
 
 mod server;
+mod starts;
+mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,6 +14,8 @@ pub(crate) enum Answer {
     Good(&'static str),
     /// A status, headers, and a body.
     Status(u16, &'static str, &'static str),
+    /// These bytes, which may be no HTTP, and then the connection ends.
+    Raw(&'static [u8]),
     /// Nothing at all.
     Silence,
     /// The head, these bytes, and then nothing more.
@@ -148,6 +150,7 @@ async fn answer(to: &mut TcpStream, answer: Answer) -> std::io::Result<()> {
             let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\nConnection: close\r\n");
             to.write_all(format!("{head}{headers}\r\n{body}").as_bytes()).await
         }
+        Answer::Raw(bytes) => to.write_all(bytes).await,
         Answer::Silence => std::future::pending().await,
         Answer::Stall(bytes) => {
             to.write_all(&chunk(bytes)).await?;
