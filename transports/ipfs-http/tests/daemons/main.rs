@@ -1,5 +1,8 @@
 //! What a real daemon does: put, get, publish, subscribe, die and come back.
 
+mod deaths;
+mod many;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,8 +138,12 @@ async fn a_daemon_behind_a_token_and_one_on_a_socket_are_reached() {
     assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{refused}");
     assert!(refused.hint().is_some_and(|hint| hint.contains("`auth`")));
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), "s3cret").expect("written");
     named.auth = Some(Auth { scheme: Scheme::Bearer, file: Some(file.path().into()), env: None });
+    std::fs::write(file.path(), "another").expect("written");
+    let refused = open(named.clone()).await.expect_err("with another token");
+    assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{refused}");
+    assert!(!format!("{refused:?}").contains("another"), "{refused:?}");
+    std::fs::write(file.path(), "s3cret").expect("written");
     let (_node, transport) = open(named.clone()).await.expect("with it");
     assert!(transport.peers().await.expect("peers").is_empty());
     let socket = daemon.api_unix.as_ref().expect("a socket");

@@ -1,0 +1,141 @@
+//! Daemons that die in the middle of something: what is told, what is left, and how soon all is well again.
+
+use std::time::Duration;
+
+use carrick_core::dag::Layout;
+use carrick_core::{ErrorKind, Event, Events, GetOptions, Node, Subscription};
+use carrick_interop::Kubo;
+use futures::StreamExt as _;
+use futures::future::join;
+use tokio::io::{AsyncWriteExt as _, duplex};
+use tokio::time::timeout;
+
+use super::{config, open, pair, soon, text, topic};
+
+/// How soon a node is well again once its daemon is back.
+const BACK: Duration = Duration::from_secs(5);
+
+async fn back<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    timeout(BACK, happens).await.unwrap_or_else(|_| panic!("{what} did not come back within {BACK:?}"))
+}
+
+async fn gap(events: &mut Events) {
+    while !matches!(events.next().await, Some(Event::Gap { .. })) {}
+}
+
+/// Says something until it is heard: a daemon may lose a message.
+async fn heard(from: &Node, by: &mut Subscription) {
+    loop {
+        from.publish(&topic(), "heard").await.expect("publishes");
+        if timeout(Duration::from_millis(500), text(by)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+fn content(bytes: u32) -> Vec<u8> {
+    (0..bytes / 4).flat_map(u32::to_be_bytes).collect()
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_in_a_put_is_told_and_the_same_put_mends_it() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let (node, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let content = content(24 << 20);
+    let (mut give, take) = duplex(64 << 10);
+    let feeding = async {
+        let (before, after) = content.split_at(16 << 20);
+        give.write_all(before).await.expect("it is read");
+        kubo.kill(0).expect("dies");
+        // The reader has gone where the put has ended already.
+        let _ = give.write_all(after).await;
+        drop(give);
+    };
+    let (put, ()) = soon("the end of a put", join(node.put(take, Layout::default()), feeding)).await;
+    let error = put.expect_err("there is no daemon");
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("ipfs daemon")), "{error:?}");
+    kubo.start(0).expect("starts");
+    back("the daemon", async { while transport.peers().await.is_err() {} }).await;
+    let put = soon("a put", node.put(&content[..], Layout::default())).await.expect("puts");
+    let seen = kubo.daemons()[0].post(&format!("cat?arg={}&offline=true", put.cid), None).expect("cat");
+    assert!(seen == content, "the daemon has other bytes");
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_in_a_get_is_told_and_the_next_get_goes_on() {
+    let mut kubo = Kubo::run(2, &["--connect"]).expect("daemons");
+    let [one, other] = pair(&kubo).await;
+    let content = content(48 << 20);
+    let put = soon("a put", one.put(&content[..], Layout::default())).await.expect("puts");
+    let get = other.get(&put.cid, GetOptions::default());
+    let mut progress = get.progress();
+    let killing = async {
+        progress.wait_for(|progress| progress.blocks >= 2).await.expect("it goes on");
+        kubo.kill(1).expect("dies");
+    };
+    let (got, ()) = soon("the end of a get", join(get, killing)).await;
+    let error = got.expect_err("there is no daemon");
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    kubo.start(1).expect("starts");
+    kubo.connect(0, 1).expect("connects");
+    let got = soon("a get", other.get(&put.cid, GetOptions::default())).await.expect("gets");
+    assert!(got.bytes < content.len() as u64, "what had come was fetched again");
+}
+
+#[tokio::test]
+async fn a_subscription_is_back_soon_after_its_daemon() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let (node, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let mut subscription = node.subscribe(&topic()).await.expect("subscribes");
+    let mut events = node.events();
+    kubo.kill(0).expect("dies");
+    soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
+    let elsewhere = carrick_core::Topic::new("elsewhere").expect("a topic");
+    let error = node.subscribe(&elsewhere).await.expect_err("there is no daemon");
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    kubo.start(0).expect("starts");
+    back("the subscription", gap(&mut events)).await;
+    // Another node on the same daemon is heard over it.
+    let (near, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    near.publish(&topic(), "after").await.expect("publishes");
+    assert_eq!(text(&mut subscription).await, "after");
+}
+
+/// Messages and blocks go on all the time; what fails says that the daemon is not there, and nothing else. Both nodes share
+/// the daemon: how soon two of them find each other again is Kubo's affair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let (one, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let (other, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let mut subscription = other.subscribe(&topic()).await.expect("subscribes");
+    let mut events = other.events();
+    let loading = async {
+        for n in 0_u64.. {
+            let (topic, content) = (topic(), n.to_be_bytes());
+            let publishing = other.publish(&topic, format!("load {n}"));
+            let (published, put) = join(publishing, other.put(&content[..], Layout::default())).await;
+            for error in [published.err(), put.err()].into_iter().flatten() {
+                assert!(matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout), "{error}");
+            }
+        }
+    };
+    let story = async {
+        for _ in 0..3 {
+            soon("a message of before", heard(&one, &mut subscription)).await;
+            tokio::task::block_in_place(|| kubo.kill(0)).expect("dies");
+            soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
+            tokio::task::block_in_place(|| kubo.start(0)).expect("starts");
+            let again = async {
+                gap(&mut events).await;
+                heard(&one, &mut subscription).await;
+            };
+            back("messages", again).await;
+        }
+    };
+    tokio::select! {
+        () = loading => unreachable!("it goes on for ever"),
+        () = story => {}
+    }
+}
