@@ -6,8 +6,9 @@ use carrick_core::conformance::decoder::Decoder;
 pub type Target = (&'static str, fn() -> Vec<Decoder>);
 
 /// All targets.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 4] = [
     ("core", carrick_core::decoders::all),
+    ("ipfs-http", carrick_transport_ipfs_http::decoders::all),
     ("quic", carrick_transport_quic::decoders::all),
     ("store", carrick_plugin_store_fjall::decoders::all),
 ];
