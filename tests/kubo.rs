@@ -102,3 +102,22 @@ fn a_demo_without_kubo_says_where_to_get_it() {
     let refused = Ran(command.output().expect("it runs")).fails(3).error();
     assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("install Kubo")), "{refused}");
 }
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_shown() {
+    let dir = tempfile::tempdir().expect("a folder");
+    run(dir.path(), ["init", "a", "--transport", "ipfs-http"]).ok();
+    for (key, value) in [
+        ("api", "\"https://user:s3cret@kubo.example\""),
+        ("api", "\"https://kubo.example/?token=s3cret\""),
+        ("auth", "\"Bearer s3cret\""),
+        ("auth", "{ scheme = \"s3cret\", env = \"TOKEN\" }"),
+    ] {
+        let set = format!("transport.ipfs-http.{key}={value}");
+        for json in [&["up"][..], &["up", "--json"]] {
+            let ran = run(&dir.path().join("a"), ["--set", &set].iter().chain(json)).fails(2);
+            let said = ran.stdout() + &ran.stderr();
+            assert!(!said.contains("s3cret") && said.contains(key), "{said}");
+        }
+    }
+}

@@ -14,6 +14,8 @@ pub(super) const TABLES: [&str; 7] =
 
 /// Parts an error's detail from its mend in the one text that serde passes on.
 const MEND: &str = "\nmend: ";
+/// Ends the text of an error that must not show what was found.
+const UNSEEN: &str = "\nunseen";
 
 /// An error of a `Deserialize`, with its mend: for plugins that check a value where they read it.
 pub fn refuse<E: de::Error>(error: &Error) -> E {
@@ -21,6 +23,11 @@ pub fn refuse<E: de::Error>(error: &Error) -> E {
         Some(hint) => E::custom(format!("{}{MEND}{hint}", error.detail())),
         None => E::custom(error.detail()),
     }
+}
+
+/// The same for a value that may hold a secret: the error does not show what was found.
+pub fn refuse_unseen<E: de::Error>(error: &Error) -> E {
+    E::custom(format!("{}{UNSEEN}", refuse::<E>(error)))
 }
 
 /// A configuration error with one line of detail.
@@ -84,6 +91,10 @@ fn value_at(section: &Figment, path: &[String]) -> Option<String> {
 
 /// What a type says of a value it refuses, with the value and the mend.
 fn said(text: &str, found: Option<String>) -> (String, Option<String>) {
+    let (text, found) = match text.strip_suffix(UNSEEN) {
+        Some(text) => (text, None),
+        None => (text, found),
+    };
     let (detail, mend) = match text.split_once(MEND) {
         Some((detail, mend)) => (detail, Some(mend.to_string())),
         None => (text, None),

@@ -31,8 +31,8 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::value::Value;
 
-pub use self::explain::refuse;
 use self::explain::{TABLES, explain, misplaced, wrong};
+pub use self::explain::{refuse, refuse_unseen};
 use self::layer::Layer;
 pub use self::node::{Members, NodeConfig};
 pub use self::plan::Plan;

@@ -7,17 +7,27 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use carrick::ErrorKind;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use super::IPFS_HTTP;
 use crate::fault::{Failure, Fault, Outcome};
 
-/// How long a daemon may take to end before it is killed with what it has open.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long a daemon may take to end: a little more than it is given below.
+const GRACE: Duration = Duration::from_secs(7);
 
-/// Runs a daemon until it ends, or until our end of the pipe is gone, however that happens.
-const RUN: &str = r#"exec 3<&0; "$0" daemon </dev/null 3<&- & ipfs=$!; { cat <&3; kill "$ipfs"; } >/dev/null 2>&1 & wait "$ipfs""#;
+/// Runs a daemon until it ends, or until our end of the pipe is gone, however that happens; what does not end is killed.
+const RUN: &str = r#"
+exec 3<&0
+"$0" daemon </dev/null 3<&- &
+ipfs=$!
+{ cat <&3; kill "$ipfs"; sleep 5; kill -9 "$ipfs"; } >/dev/null 2>&1 &
+watch=$!
+wait "$ipfs"
+kill "$watch"
+"#;
 
 /// A running daemon. It ends when this is dropped, and when this process ends.
 pub(super) struct Daemon {
@@ -28,8 +38,34 @@ pub(super) struct Daemon {
     child: Child,
 }
 
+/// The daemons, where nodes need one each.
+pub(super) struct Daemons {
+    program: Option<PathBuf>,
+    running: Vec<Daemon>,
+}
+
+impl Daemons {
+    /// None run yet. Where a transport needs them, there must be a program.
+    pub(super) fn of(transport: &str) -> Outcome<Self> {
+        let program = (transport == IPFS_HTTP).then(find).transpose()?;
+        Ok(Self { program, running: vec![] })
+    }
+
+    /// Starts another one, where one is needed.
+    pub(super) async fn start(&mut self, repo: &Path) -> Outcome<Option<&Daemon>> {
+        let Some(program) = &self.program else { return Ok(None) };
+        self.running.push(Daemon::start(program, repo).await?);
+        Ok(self.running.last())
+    }
+
+    /// Ends all of them, and waits for that.
+    pub(super) async fn stop(self) {
+        join_all(self.running.into_iter().map(Daemon::stop)).await;
+    }
+}
+
 /// The program: the one that is named, else that of the user, else the one that the tests build.
-pub(super) fn find() -> Outcome<PathBuf> {
+fn find() -> Outcome<PathBuf> {
     let in_path = std::env::var_os("PATH")
         .into_iter()
         .flat_map(|path| std::env::split_paths(&path).map(|folder| folder.join("ipfs")).collect::<Vec<_>>());
@@ -51,8 +87,8 @@ pub(super) fn find() -> Outcome<PathBuf> {
 
 impl Daemon {
     /// Makes a repository in `repo` and starts a daemon on it.
-    pub(super) async fn start(program: &Path, repo: &Path) -> Outcome<Self> {
-        let said = ipfs(program, repo).args(["init", "--profile=test"]).output().await;
+    async fn start(program: &Path, repo: &Path) -> Outcome<Self> {
+        let said = ipfs(program, repo).args(["init", "--profile=test"]).kill_on_drop(true).output().await;
         let said = said.map_err(|error| broken(format!("{}: {error}", program.display())))?;
         if !said.status.success() {
             let why = String::from_utf8_lossy(&said.stderr);
@@ -67,8 +103,7 @@ impl Daemon {
         Ok(Self { api, id, child })
     }
 
-    /// Ends it, and waits for that.
-    pub(super) async fn stop(mut self) {
+    async fn stop(mut self) {
         drop(self.child.stdin.take());
         // Nothing depends on how it ends: its repository is the demo's alone.
         let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
@@ -79,8 +114,9 @@ impl Daemon {
 fn ipfs(program: &Path, repo: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("IPFS_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if ["IPFS_", "GOLOG_", "LIBP2P_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
         }
     }
     command.env("IPFS_PATH", repo).env("IPFS_TELEMETRY", "off");

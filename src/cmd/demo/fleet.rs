@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use carrick::{Clock, ErrorKind, NetworkId, PeerAddr, SystemClock};
-use futures::future::join_all;
 use rand::Rng;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -14,16 +13,15 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use super::super::args::{Demo, Init};
 use super::super::{CONFIG_FILE, Cx, init};
-use super::daemons::{self, Daemon};
+use super::daemons::Daemons;
 use super::{IPFS_HTTP, QUIC};
 use crate::control::client::{self, Client};
 use crate::control::wire::{Event, Peer, Ready};
 use crate::fault::{Failure, Fault, Outcome};
 
-/// All nodes, and their daemons where they have one each.
+/// All nodes.
 pub(super) struct Fleet {
     pub(super) nodes: Vec<Member>,
-    daemons: Vec<Daemon>,
 }
 
 /// One node.
@@ -50,10 +48,9 @@ struct Process {
 
 impl Fleet {
     /// Makes the folders and starts the nodes, each with the address of one before it.
-    pub(super) async fn start(cx: &Cx, args: &Demo, place: &Path) -> Outcome<Self> {
+    pub(super) async fn start(cx: &Cx, args: &Demo, place: &Path, daemons: &mut Daemons) -> Outcome<Self> {
         let network = NetworkId::new(format!("demo-{:08x}", rand::rng().random::<u32>()))?;
-        let kubo = (args.transport == IPFS_HTTP).then(daemons::find).transpose()?;
-        let mut fleet = Self { nodes: vec![], daemons: vec![] };
+        let mut fleet = Self { nodes: vec![] };
         for number in 1..=usize::from(args.nodes) {
             let dir = place.join(format!("node-{number}"));
             let first = neighbour(number).and_then(|number| fleet.nodes[number - 1].address());
@@ -65,15 +62,11 @@ impl Fleet {
                 bootstrap: first.map(|addr| addr.parse::<PeerAddr>()).transpose()?.into_iter().collect(),
                 force: false,
             })?;
-            let mut set = vec![];
-            if let Some(program) = &kubo {
-                let repo = place.join(format!("kubo-{number}"));
-                let daemon = super::step("start", Daemon::start(program, &repo)).await?;
-                set.push(format!("transport.{IPFS_HTTP}.api={:?}", daemon.api));
-                fleet.daemons.push(daemon);
-            }
+            let daemon = super::step("start", daemons.start(&place.join(format!("kubo-{number}")))).await?;
+            let set =
+                daemon.iter().map(|daemon| format!("transport.{IPFS_HTTP}.api={:?}", daemon.api)).collect();
             let mut member = Member::start(number, dir, set).await?;
-            if let Some(daemon) = fleet.daemons.last() {
+            if let Some(daemon) = daemon {
                 member.link.clone_from(&daemon.id);
             }
             let line = json!({ "step": "start", "node": number, "peer": member.ready.peer, "pid": member.ready.pid });
@@ -122,7 +115,6 @@ impl Fleet {
                 return Err(broken(number, &dir, "did not end well"));
             }
         }
-        join_all(self.daemons.into_iter().map(Daemon::stop)).await;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use carrick::ErrorKind;
 use serde_json::json;
 
+use self::daemons::Daemons;
 use self::fleet::Fleet;
 use self::messages::Talk;
 use self::report::Report;
@@ -32,14 +33,22 @@ const TOPIC: &str = "demo/readings";
 const READINGS: usize = 3;
 
 pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
-    let started = Instant::now();
     check(args)?;
+    let mut daemons = Daemons::of(&args.transport)?;
     let place = Place::new(args.keep.as_deref())?;
+    let played = play(cx, args, &place, &mut daemons).await;
+    // However it went: they write into the place until they have ended.
+    daemons.stop().await;
+    played
+}
+
+async fn play(cx: &Cx, args: &Demo, place: &Place, daemons: &mut Daemons) -> Outcome {
+    let started = Instant::now();
     let mut report = Report::new(args);
     let input = input::choose(args.input.as_deref(), place.path())?;
     input::check(cx, &input).await?;
 
-    let mut fleet = Fleet::start(cx, args, place.path()).await?;
+    let mut fleet = Fleet::start(cx, args, place.path(), daemons).await?;
     step("connect", fleet.connected(None)).await?;
     cx.note_step(&json!({ "step": "connect", "nodes": args.nodes }), "all are connected");
 

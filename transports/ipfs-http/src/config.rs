@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carrick_core::config::refuse;
+use carrick_core::config::{refuse, refuse_unseen};
 use carrick_core::{Error, ErrorKind, PeerAddr, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -23,6 +23,7 @@ pub struct IpfsHttpConfig {
     /// Default `http://127.0.0.1:5001`, where Kubo has it unless told otherwise.
     pub api: Endpoint,
     /// The secret that the RPC demands. Default none.
+    #[serde(deserialize_with = "checked_auth")]
     pub auth: Option<Auth>,
     /// Certificates (PEM) that `https` trusts beside those of the system, an absolute path. Default none.
     pub ca: Option<PathBuf>,
@@ -183,6 +184,16 @@ macro_rules! checked {
             Ok(value)
         }
     };
+}
+
+/// Whoever writes the secret itself here is told so without it.
+fn checked_auth<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Auth>, D::Error> {
+    let found = serde_json::Value::deserialize(from)?;
+    let refused = || {
+        let wanted = "auth is a table of scheme, which is \"bearer\" or \"basic\", and either file or env";
+        wrong(wanted).mend("write where the secret is, not the secret: { scheme = \"bearer\", file = \"/run/secrets/kubo\" }")
+    };
+    serde_json::from_value(found).map(Some).map_err(|_| refuse_unseen(&refused()))
 }
 
 checked!(checked_concurrency, usize, check_concurrency);

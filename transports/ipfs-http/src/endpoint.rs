@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use carrick_core::config::refuse;
+use carrick_core::config::refuse_unseen;
 use carrick_core::{Error, Multiaddr, Protocol};
 use hyper::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -71,14 +71,24 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether others may read along: it is neither TLS nor on this machine.
+    pub(crate) fn is_in_clear(&self) -> bool {
+        let host = self.base.host().unwrap_or_default().trim_matches(['[', ']']);
+        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.socket.is_none() && !here && self.base.scheme_str() != Some("https")
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let read = if text.starts_with('/') { Self::of_multiaddr(text) } else { Self::of_url(text) };
         read.ok_or_else(|| {
-            // What stands before an @ may be a secret.
-            let shown = text.rsplit_once('@').map_or(text, |(_, after)| after);
+            // What stands before an @, or is asked with, may be a secret.
+            let shown = text.split(['?', '#']).next().unwrap_or_default();
+            let shown = shown.rsplit_once('@').map_or(shown, |(_, after)| after);
             wrong(format!("api {shown:?} is no address of an RPC")).mend(
                 "write it as http://127.0.0.1:5001, /ip4/127.0.0.1/tcp/5001 or /unix/path/of/socket; a secret goes \
                  under auth",
@@ -105,7 +115,7 @@ impl Serialize for Endpoint {
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        text.parse().map_err(|error| refuse(&error))
+        text.parse().map_err(|error| refuse_unseen(&error))
     }
 }
 

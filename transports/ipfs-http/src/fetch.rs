@@ -1,5 +1,7 @@
 //! Blocks: asked of the daemon, and given to it so that it serves them.
 
+use std::sync::atomic::Ordering;
+
 use carrick_core::{Bytes, Cid, Claim, ErrorKind, Fetched, PeerAddr, PeerId, Result, Want};
 use futures::TryFutureExt as _;
 use ipfs_api_backend_hyper::IpfsApi as _;
@@ -30,7 +32,7 @@ pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
         return Ok(Fetched { claim: empty, from: None });
     }
     // Alone it would wait for somebody to come until the time is up.
-    let alone = lock(&shared.links).is_empty();
+    let alone = shared.there.load(Ordering::Relaxed) && lock(&shared.links).is_empty();
     let call = BlockGet { arg: want.cid.to_string(), timeout: millis(want.timeout), offline: alone };
     let limit = want.limit_bytes.min(max_block_bytes(shared));
     let asking = shared.rpc.search(call, want.timeout, limit);

@@ -4,7 +4,7 @@ use carrick_core::{ErrorKind, PeerId, Result};
 use ipfs_api_backend_hyper::IpfsApi as _;
 
 use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, short};
-use crate::rpc::fault::PUBSUB_OFF;
+use crate::rpc::fault::{PUBSUB_OFF, clean};
 use crate::rpc::{Fault, Payload, Rpc};
 
 /// Asks who the daemon is, and whether it can what is wanted of it.
@@ -18,7 +18,10 @@ pub(crate) async fn probe(rpc: &Rpc, pubsub: bool) -> Result<Identity> {
              the same; `relay = \"after-verdict\"` under [node.require] refuses to start instead"
         );
     }
-    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version = version.version, pubsub, "found a daemon");
+    if rpc.shows_secret_in_clear() {
+        tracing::warn!(at = %rpc.endpoint(), "the secret of the daemon crosses the network in the clear: use https");
+    }
+    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version = clean(&version.version), pubsub, "found a daemon");
     Ok(identity)
 }
 

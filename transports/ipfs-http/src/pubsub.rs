@@ -4,7 +4,7 @@
 //! it; where the gate has no room the message is dropped here, where it is counted. It is opened again when it breaks, and
 //! the gap is told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use bytes::{Buf as _, Bytes};
 use carrick_core::{ErrorKind, Inbound, MessageId, Notice, Outgoing, PeerId, Receipt, Remote, Result, Topic};
 use ipfs_api_backend_hyper::IpfsApi as _;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::rpc::calls::{Line, PubsubSub, decoded, encoded, short};
@@ -28,6 +28,8 @@ const MAX_LINE: usize = 2 << 20;
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// How many of our own messages are remembered until they come back.
 const MAX_ECHOES: usize = 1024;
+/// How many messages may wait to be published.
+pub(crate) const MAX_WAITING: usize = 1024;
 
 /// How often a message is given again that was overtaken.
 const OVERTAKEN: u32 = 3;
@@ -152,7 +154,7 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
     if bytes.len() > shared.host.limits().envelope_bytes() {
         return shared.host.count("oversized", 1);
     }
-    if *from == *shared.daemon && lock(&shared.echoes).take(&MessageId::of(&bytes)) {
+    if *from == *shared.daemon && lock(&shared.echoes).take(topic, &MessageId::of(&bytes)) {
         return shared.host.count("echoes", 1);
     }
     let from = Remote::Foreign(from);
@@ -190,16 +192,25 @@ pub(crate) async fn publish(shared: &Shared, message: &Outgoing) -> Result<Recei
         let detail = format!("a message of {size} bytes; at most {limit} are allowed");
         return Err(shared.fail(ErrorKind::TooLarge, "publish", detail));
     }
-    if !shared.pace.wait(shared.rpc.patience()).await {
+    let patience = shared.rpc.patience();
+    let room = shared.waiting.try_acquire();
+    if room.is_err() || !shared.pace.wait(patience).await {
         let rate = shared.config.publish_rate;
         return Err(shared
             .fail(ErrorKind::Busy, "publish", format!("more than {rate} messages a second wait"))
             .mend("publish less, or raise `publish_rate` where the daemon is seen to carry more"));
     }
-    if lock(&shared.topics).contains_key(&message.topic) {
-        lock(&shared.echoes).note(MessageId::of(&message.bytes));
+    let comes_back = lock(&shared.topics).contains_key(&message.topic);
+    if comes_back {
+        lock(&shared.echoes).note(&message.topic, message.id);
     }
-    send(shared, message).await.map_err(|fault| shared.failed("publish", fault))?;
+    let sent = timeout(patience, send(shared, message)).await;
+    if let Err(fault) = sent.unwrap_or_else(|_| Err(Fault::silent("the message was not taken", patience))) {
+        if comes_back {
+            lock(&shared.echoes).take(&message.topic, &message.id);
+        }
+        return Err(shared.failed("publish", fault));
+    }
     // Whom it reaches the daemon does not say; that there is nobody it does.
     Ok(if is_alone(shared, &message.topic).await { Receipt::counted(0, vec![]) } else { Receipt::unknown() })
 }
@@ -241,32 +252,22 @@ pub(crate) fn max_message_bytes(shared: &Shared) -> usize {
     shared.host.limits().envelope_bytes().min(WIRE_BYTES)
 }
 
-/// Our own messages that the daemon will bring back to us.
+/// Our own messages that the daemon will bring back to us, the oldest first; one that is sent twice comes back twice.
 #[derive(Default)]
-pub(crate) struct Echoes {
-    expected: BTreeMap<MessageId, u32>,
-    order: VecDeque<MessageId>,
-}
+pub(crate) struct Echoes(VecDeque<(Topic, MessageId)>);
 
 impl Echoes {
-    fn note(&mut self, id: MessageId) {
-        *self.expected.entry(id).or_default() += 1;
-        self.order.push_back(id);
-        if self.order.len() > MAX_ECHOES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.take(&oldest);
+    fn note(&mut self, topic: &Topic, id: MessageId) {
+        if self.0.len() == MAX_ECHOES {
+            self.0.pop_front();
         }
+        self.0.push_back((topic.clone(), id));
     }
 
     /// Whether it is one; each comes back once.
-    fn take(&mut self, id: &MessageId) -> bool {
-        let Some(times) = self.expected.get_mut(id) else { return false };
-        *times -= 1;
-        if *times == 0 {
-            self.expected.remove(id);
-        }
-        true
+    fn take(&mut self, topic: &Topic, id: &MessageId) -> bool {
+        let at = self.0.iter().position(|(on, expected)| expected == id && on == topic);
+        at.is_some_and(|at| self.0.remove(at).is_some())
     }
 }
 
@@ -305,14 +306,18 @@ mod tests {
     #[test]
     fn an_echo_is_known_once_for_each_time_it_was_sent() {
         let mut echoes = Echoes::default();
+        let (here, there) = (Topic::new("here").expect("a topic"), Topic::new("there").expect("a topic"));
         let (one, other) = (MessageId::of(b"one"), MessageId::of(b"other"));
-        echoes.note(one);
-        echoes.note(one);
-        assert!(echoes.take(&one) && echoes.take(&one) && !echoes.take(&one) && !echoes.take(&other));
-        for n in 0..2 * MAX_ECHOES {
-            echoes.note(MessageId::of(&n.to_be_bytes()));
+        echoes.note(&here, one);
+        echoes.note(&here, one);
+        assert!(echoes.take(&here, &one) && !echoes.take(&there, &one) && echoes.take(&here, &one));
+        assert!(!echoes.take(&here, &one) && !echoes.take(&here, &other));
+        for _ in 0..2 * MAX_ECHOES {
+            echoes.note(&here, one);
+            assert!(echoes.take(&here, &one), "however often it was sent before");
         }
-        assert!(echoes.expected.len() <= MAX_ECHOES && echoes.order.len() <= MAX_ECHOES);
+        (0..2 * MAX_ECHOES).for_each(|n| echoes.note(&here, MessageId::of(&n.to_be_bytes())));
+        assert_eq!(echoes.0.len(), MAX_ECHOES);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the parts of the transport and its tasks share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carrick_core::{Error, ErrorKind, Host, Multiaddr, PeerInfo, Remote, Result, Topic};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::IpfsHttpConfig;
@@ -26,8 +27,14 @@ pub(crate) struct Shared {
     pub(crate) links: Mutex<BTreeMap<Remote, PeerInfo>>,
     pub(crate) echoes: Mutex<Echoes>,
     pub(crate) pace: Pace,
+    /// Room for messages that wait to be published.
+    pub(crate) waiting: Semaphore,
     /// Held while a message is given to the daemon.
     pub(crate) sending: tokio::sync::Mutex<()>,
+    /// Whether the daemon answered when it was last asked: else nothing is known of its links.
+    pub(crate) there: AtomicBool,
+    /// Daemons that a user disconnected: they are not dialled again by themselves.
+    pub(crate) apart: Mutex<BTreeSet<Remote>>,
     /// Asks for a look at the daemon before its time.
     pub(crate) wake: Notify,
     pub(crate) closed: CancellationToken,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use carrick_core::{
@@ -20,6 +21,8 @@ use crate::shared::{Shared, lock};
 /// How often the daemon is asked at once when something has changed, and how soon the first time.
 const QUICK: u32 = 6;
 const QUICKEST: Duration = Duration::from_millis(25);
+/// Daemons remembered as disconnected on purpose.
+const APART: usize = 1_024;
 
 /// Where a daemon can be dialled, each with its id. None for addresses of other transports.
 pub(crate) fn targets(peer: &PeerAddr) -> impl Iterator<Item = (PeerId, Multiaddr)> + '_ {
@@ -86,6 +89,7 @@ fn linked(shared: &Shared, daemon: &PeerId, addr: Multiaddr) -> Remote {
     if new {
         shared.host.notice(Notice::Up(remote.clone(), vec![addr]));
     }
+    lock(&shared.apart).remove(&remote);
     shared.wake.notify_one();
     remote
 }
@@ -93,6 +97,13 @@ fn linked(shared: &Shared, daemon: &PeerId, addr: Multiaddr) -> Remote {
 /// Ends the link of our daemon to another one.
 pub(crate) async fn disconnect(shared: &Shared, remote: &Remote) -> Result<()> {
     let Remote::Foreign(daemon) = remote else { return Ok(()) };
+    {
+        let mut apart = lock(&shared.apart);
+        if apart.len() >= APART {
+            apart.pop_first();
+        }
+        apart.insert(remote.clone());
+    }
     if !lock(&shared.links).contains_key(remote) {
         return Ok(());
     }
@@ -190,22 +201,29 @@ fn topics_to_look_at(shared: &Shared) -> Vec<Topic> {
 
 /// Looks at the daemon again and again for as long as the transport is open.
 pub(crate) async fn watch(shared: Arc<Shared>) {
-    let (mut quick, mut there) = (0, true);
+    let (mut quick, mut topics_known) = (0, true);
     loop {
-        match poll(&shared).await {
-            Ok(()) if there => {}
-            Ok(()) => {
-                there = true;
+        match look(&shared).await {
+            Ok(_) if shared.there.swap(true, Ordering::Relaxed) => {}
+            Ok(_) => {
                 tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
                 refresh_listen(&shared).await;
+                // Over a connection that only seems to stand nothing would ever come.
+                lock(&shared.topics).values().for_each(|joined| joined.renew.notify_waiters());
             }
             Err(fault) => {
-                if there {
+                if shared.there.swap(false, Ordering::Relaxed) {
                     tracing::warn!(%fault, "the daemon does not answer");
                 }
-                there = false;
                 lost(&shared);
             }
+        }
+        if shared.there.load(Ordering::Relaxed) {
+            let polled = poll_topics(&shared).await;
+            if let (Err(fault), true) = (&polled, topics_known) {
+                tracing::warn!(%fault, "the daemon does not tell who is on which topic");
+            }
+            topics_known = polled.is_ok();
         }
         let pause = shared.config.poll.0;
         let pause = if quick > 0 { pause.min(QUICKEST * 2_u32.pow(QUICK - quick)) } else { pause };
@@ -218,8 +236,8 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-async fn poll(shared: &Shared) -> Result<(), Fault> {
-    look(shared).await?;
+/// Asks who is on which topic, and whether the daemon still knows of the subscriptions.
+async fn poll_topics(shared: &Shared) -> Result<(), Fault> {
     for topic in topics_to_look_at(shared) {
         look_at(shared, &topic).await?;
     }
@@ -268,8 +286,9 @@ pub(crate) async fn stay_connected(shared: Arc<Shared>, peer: PeerAddr) {
     let mut failures = 0_u32;
     loop {
         let there = {
-            let links = lock(&shared.links);
-            targets(&peer).any(|(daemon, _)| links.contains_key(&Remote::Foreign(daemon.to_string().into())))
+            let (links, apart) = (lock(&shared.links), lock(&shared.apart));
+            let settled = |remote: Remote| links.contains_key(&remote) || apart.contains(&remote);
+            targets(&peer).any(|(daemon, _)| settled(Remote::Foreign(daemon.to_string().into())))
         };
         match if there { Ok(()) } else { dial(&shared, &peer).await.map(drop) } {
             Ok(()) => failures = 0,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use carrick_core::{
     Host, Identity, Multiaddr, Notice, Outgoing, Overload, PeerAddr, PeerInfo, Reach, Receipt, RelayGate,
     Remote, Result, Serving, Topic, Transport, Want, WantDag,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::pubsub::Pace;
@@ -46,11 +48,16 @@ impl IpfsHttp {
             peers: Default::default(),
             links: Default::default(),
             echoes: Default::default(),
+            waiting: Semaphore::new(pubsub::MAX_WAITING),
             sending: Default::default(),
+            there: AtomicBool::new(true),
+            apart: Default::default(),
             wake: Default::default(),
             closed: CancellationToken::new(),
         });
         shared.host.notice(Notice::Listening(lock(&shared.listen).clone()));
+        // Before anything is asked for: whoever is connected to nobody looks no further than its daemon.
+        swarm::look(&shared).await.map_err(|fault| shared.failed("open", fault))?;
         spawn(&shared, swarm::watch(Arc::clone(&shared)));
         for peer in &shared.config.bootstrap {
             spawn(&shared, swarm::stay_connected(Arc::clone(&shared), peer.clone()));

@@ -55,6 +55,8 @@ fn net(config: &IpfsHttpConfig) -> Result<HttpsConnector<HttpConnector>> {
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE / 3));
+    http.set_keepalive_retries(Some(3));
     let tls = tls(&config.api, config.ca.as_deref())?;
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http))
 }

@@ -151,7 +151,7 @@ struct Said {
 }
 
 /// One short line without control characters.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let line: String =
         text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect();
     if line.is_empty() { "nothing".into() } else { line }

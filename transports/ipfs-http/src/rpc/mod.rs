@@ -97,6 +97,11 @@ impl Rpc {
         &self.0.endpoint
     }
 
+    /// Whether the secret can be read by whoever is between here and the daemon.
+    pub(crate) fn shows_secret_in_clear(&self) -> bool {
+        self.0.auth.is_some() && self.0.endpoint.is_in_clear()
+    }
+
     /// How long the daemon may take to begin an answer.
     pub(crate) fn patience(&self) -> Duration {
         self.0.request
@@ -116,7 +121,17 @@ impl Rpc {
     pub(crate) async fn bytes<R: ApiRequest>(&self, call: R, payload: Payload) -> Result<Bytes, Fault> {
         let call = self.prepare(&call, payload)?;
         let slot = place(&self.0.calls).await;
-        self.send(call, self.0.request, slot, self.0.idle).await?.whole(MAX_JSON).await
+        let answer = self.send(call, self.0.request, slot, self.0.idle).await?;
+        self.in_time::<R>(answer.whole(MAX_JSON)).await
+    }
+
+    /// Bounds what is read of an answer, however slowly it drips.
+    async fn in_time<R: ApiRequest>(
+        &self,
+        reading: impl Future<Output = Result<Bytes, Fault>>,
+    ) -> Result<Bytes, Fault> {
+        let late = |_| Fault::silent("no whole answer", self.0.request).of(R::PATH, &self.0.endpoint);
+        timeout(self.0.request, reading).await.map_err(late)?
     }
 
     /// The whole answer of a search of the network, if it is no longer than `limit` and begins `within` that time.
@@ -172,12 +187,13 @@ impl Rpc {
         };
         let status = response.status();
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
-        let answer = Answer::new(response, idle, slot, (call.command, self.0.endpoint.clone()));
+        let to = (call.command, self.0.endpoint.clone());
         if status == StatusCode::OK {
-            return Ok(answer);
+            return Ok(Answer::new(response, idle, slot, to));
         }
-        // What is too long to be an error of Kubo's is no less telling than nothing.
-        let said = answer.whole(MAX_ERROR).await.unwrap_or_default();
+        // What is too long to be an error of Kubo's, or does not come, is no less telling than nothing.
+        let said = timeout(self.0.idle, Answer::new(response, self.0.idle, slot, to).whole(MAX_ERROR)).await;
+        let said = said.unwrap_or_else(|_| Ok(Bytes::new())).unwrap_or_default();
         Err(named(Fault::status(status, &said, location.as_deref())))
     }
 }

@@ -3,6 +3,7 @@
 mod server;
 mod starts;
 mod stores;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,6 +24,10 @@ pub(crate) enum Answer {
     Cut(&'static [u8]),
     /// The head, these bytes, and a trailer that says what failed.
     Failed(&'static [u8], &'static str),
+    /// The head of an error, and then nothing.
+    Refused,
+    /// A byte now and then, for as long as they are taken.
+    Drip,
     /// More and more bytes for as long as they are taken.
     Endless,
 }
@@ -160,6 +164,17 @@ async fn answer(to: &mut TcpStream, answer: Answer) -> std::io::Result<()> {
         Answer::Failed(bytes, why) => {
             let end = format!("0\r\nX-Stream-Error: {why}\r\n\r\n");
             to.write_all(&[&chunk(bytes), end.as_bytes()].concat()).await
+        }
+        Answer::Refused => {
+            to.write_all(b"HTTP/1.1 500 Said\r\nContent-Length: 100\r\n\r\n{").await?;
+            std::future::pending().await
+        }
+        Answer::Drip => {
+            to.write_all(CHUNKED).await?;
+            loop {
+                to.write_all(b"1\r\n \r\n").await?;
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
         }
         Answer::Endless => {
             to.write_all(CHUNKED).await?;

@@ -1,0 +1,61 @@
+//! No wait is without end, whatever the daemon does.
+
+use std::time::{Duration, Instant};
+
+use carrick_core::{ErrorKind, Topic};
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use crate::server::{Answer, Server};
+use crate::{PATIENCE, config, open};
+
+fn topic() -> Topic {
+    Topic::new("readings").expect("a topic")
+}
+
+/// A subscription may be silent for as long as it likes; the word that there is none may not.
+#[tokio::test]
+async fn an_error_of_a_subscription_that_does_not_come_is_given_up() {
+    for answer in [Answer::Refused, Answer::Silence] {
+        let server = Server::start([("pubsub/sub", vec![answer])]).await;
+        let mut config = config(&server);
+        config.pubsub = true;
+        let (_node, transport) = open(config).await.expect("opens");
+        let topic = topic();
+        let join = transport.broadcast().expect("it carries messages").join(&topic);
+        timeout(PATIENCE, join).await.expect("it ends").expect_err("it failed");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_is_given_up() {
+    let server = Server::start([("swarm/peers", vec![Answer::Drip])]).await;
+    let error = timeout(PATIENCE, open(config(&server))).await.expect("it ends").expect_err("no answer");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("no whole answer"), "{error}");
+}
+
+/// Each has its own time, not that of all before it.
+#[tokio::test]
+async fn messages_that_are_not_taken_are_given_up_together() {
+    let server = Server::start([("pubsub/pub", vec![Answer::Silence])]).await;
+    let mut config = config(&server);
+    config.pubsub = true;
+    let (node, _transport) = open(config).await.expect("opens");
+    let began = Instant::now();
+    let topic = topic();
+    let publish = join_all((0..20).map(|n| node.publish(&topic, format!("message {n}"))));
+    for published in timeout(PATIENCE, publish).await.expect("they end") {
+        assert!(published.is_err() || published.is_ok_and(|published| published.queued));
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "one after the other they take 10 s");
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_is_one_short_line() {
+    let long: &'static str =
+        Box::leak(format!("{{\"Peers\":\"{}\"}}", "x\\n".repeat(1 << 20)).into_boxed_str());
+    let server = Server::start([("swarm/peers", vec![Answer::Good(long)])]).await;
+    let error = open(config(&server)).await.expect_err("junk").to_string();
+    assert!(error.len() < 1_000 && !error.contains('\n'), "{} bytes", error.len());
+}
