@@ -41,23 +41,37 @@ pub trait Fetch: Send + Sync {
     /// Dropping the future or the stream cancels the request on the wire and frees both ends.
     async fn dag(&self, want: &WantDag) -> Result<Claims>;
 
-    /// Makes a block available to others. Where the backend serves from the host, this only announces it.
+    /// Makes blocks available to others; the node hands over at most 256 at once. Where the backend serves from a store of
+    /// its own, it reads them from the host, and those that it has already cost little: the node provides all that it keeps
+    /// each time it opens, and after each [`Notice::Forgot`](crate::Notice::Forgot). Where it serves from the host there is
+    /// nothing to do but to look whether the host has them.
     ///
     /// # Errors
-    /// `Unreachable`, `Full`, `NotFound` when the host has it not, wherever it is served from; `Closed`.
+    /// `Unreachable`, `Full`, `NotFound` when the host has one of them not, wherever it is served from; `Closed`. Some of
+    /// them may be provided then.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the block is provided.
-    async fn provide(&self, cid: &Cid) -> Result<()>;
+    /// Dropping the future leaves it open which blocks are provided.
+    async fn provide(&self, cids: &[Cid]) -> Result<()>;
 
-    /// Ends [`provide`](Fetch::provide).
+    /// Ends [`provide`](Fetch::provide). What was never provided is no error.
     ///
     /// # Errors
-    /// `Unreachable`, `Closed`.
+    /// `Unreachable`, `Closed`. Some of them may be withdrawn then.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the block is still provided.
-    async fn withdraw(&self, cid: &Cid) -> Result<()>;
+    /// Dropping the future leaves it open which blocks are still provided.
+    async fn withdraw(&self, cids: &[Cid]) -> Result<()>;
+
+    /// Tells the network that the DAG under a root can be fetched here, for strangers who look for it by its address. Does
+    /// nothing where the wire has no routing to tell.
+    ///
+    /// # Errors
+    /// `NoPeers` when there is nobody to tell; `Unreachable`, `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether anybody was told.
+    async fn announce(&self, root: &Cid) -> Result<()>;
 
     /// Peers that say they have a block, at most `limit`. Empty when the search found nobody.
     ///

@@ -71,13 +71,17 @@ impl<W: Asks> Fetch for Hub<W> {
         Err(self.host().fail(ErrorKind::Unsupported, "dag", "this wire fetches single blocks"))
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
         self.open("provide")?;
-        self.host().check_provided(cid).await
+        self.host().check_provided(cids).await
     }
 
-    async fn withdraw(&self, _: &Cid) -> Result<()> {
+    async fn withdraw(&self, _: &[Cid]) -> Result<()> {
         self.open("withdraw")
+    }
+
+    async fn announce(&self, _: &Cid) -> Result<()> {
+        self.open("announce")
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

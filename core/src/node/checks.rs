@@ -26,16 +26,18 @@ impl Host {
         Err(self.fail(ErrorKind::TooLarge, "publish", detail))
     }
 
-    /// Whether the node has a block itself: what [`Fetch::provide`](crate::Fetch::provide) answers where the host serves and
-    /// neighbours are asked, so that there is nobody to tell.
+    /// Whether the node has blocks itself: what [`Fetch::provide`](crate::Fetch::provide) answers where the host serves.
     ///
     /// # Errors
-    /// `NotFound` when it has not, and what the store answers.
-    pub async fn check_provided(&self, cid: &Cid) -> Result<()> {
-        if self.has(&Remote::Peer(self.me()), cid).await? {
-            return Ok(());
+    /// `NotFound` when it has one of them not, and what the store answers.
+    pub async fn check_provided(&self, cids: &[Cid]) -> Result<()> {
+        for cid in cids {
+            if !self.has(&Remote::Peer(self.me()), cid).await? {
+                let detail = format!("the node has no {cid} to provide");
+                return Err(self.fail(ErrorKind::NotFound, "provide", detail));
+            }
         }
-        Err(self.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")))
+        Ok(())
     }
 
     /// Where to dial a peer: its addresses, else those that the node learnt, as `ours` reads them; never none. `example` shows

@@ -119,8 +119,8 @@ impl Router {
         // Of many who waited for one flight only the first finds it missing.
         if !self.core.store.has(cid).await? {
             self.store_blocks(std::slice::from_ref(&block)).await?;
-            // Who asked has it, whether or not others can have it from here; a failure is counted.
-            let _ = self.provide(cid, false).await;
+            // Who asked has it, whether or not others can have it from here yet.
+            let _ = self.hand_over(std::slice::from_ref(cid)).await;
         }
         Ok((block, from))
     }

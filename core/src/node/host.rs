@@ -12,6 +12,7 @@ use futures::future::Either;
 use futures::stream::BoxStream;
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
+use tokio::sync::Notify;
 
 use super::core::Core;
 use super::gate::Ticket;
@@ -41,11 +42,13 @@ pub(crate) struct Mount {
     pub(crate) index: u8,
     /// Known once it is open.
     pub(crate) capabilities: Arc<OnceLock<Capabilities>>,
+    /// Asks for all blocks to be handed over to it once more.
+    pub(crate) owed: Arc<Notify>,
 }
 
 impl Mount {
     pub(crate) fn new(name: &str, index: u8) -> Self {
-        Self { name: name.into(), index, capabilities: Arc::default() }
+        Self { name: name.into(), index, capabilities: Arc::default(), owed: Arc::default() }
     }
 
     /// Its place as a bit.
@@ -158,6 +161,8 @@ pub enum Notice {
         /// How many.
         count: u64,
     },
+    /// A backend that serves from a store of its own may have lost blocks: the node provides all that it keeps again.
+    Forgot,
     /// Something else that `status` shows changed.
     Changed,
 }

@@ -15,6 +15,7 @@ mod events;
 mod feed;
 mod fetch;
 mod gate;
+mod handover;
 mod hearsay;
 mod host;
 pub mod identity;
@@ -91,6 +92,7 @@ impl NodeInner {
     ) -> Self {
         // Set once: the core was made for this node.
         let _ = core.router.set(Arc::downgrade(&router));
+        router.begin_handing_over();
         Self {
             core,
             router,
@@ -298,7 +300,7 @@ impl Node {
     /// # Errors
     /// `TooLarge` above the block limit, `Full`, `Closed`. Where transports that serve from a store of their own refuse a
     /// block, and no other one serves it, what one of them answers, such as `Unreachable` or `Full`: all blocks are stored
-    /// then, and putting them again hands them over.
+    /// then, and the node hands them over as soon as it can.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open which were stored; each is there whole or not at all.
@@ -313,8 +315,7 @@ impl Node {
     pub async fn pin(&self, cid: &Cid, owner: Owner) -> Result<()> {
         let router = self.open("pin")?;
         self.store().pin(&Pin::recursive(*cid, owner)).await?;
-        // Its blocks were handed over when they were put; a failure here is counted.
-        let _ = router.provide(cid, true).await;
+        router.announce(cid).await;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::host::Mount;
 use super::publish::Pen;
 use super::subscriptions::Interest;
 use crate::{
-    Block, Error, ErrorKind, Lane, Outgoing, PeerAddr, Remote, Result, Serving, Skip, Topic, Transport,
+    Block, Error, ErrorKind, Lane, Outgoing, PeerAddr, Remote, Result, Skip, Topic, Transport,
 };
 
 /// All transports, opened. The gate holds it weakly, so that dropping the node frees it.
@@ -181,10 +181,8 @@ impl Router {
     /// Stores blocks, and hands them to transports that serve from a store of their own.
     pub(crate) async fn put_blocks(&self, blocks: &[Block]) -> Result<()> {
         self.store_blocks(blocks).await?;
-        for block in blocks {
-            self.provide(block.cid(), false).await?;
-        }
-        Ok(())
+        let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        self.hand_over(&cids).await
     }
 
     pub(crate) async fn store_blocks(&self, blocks: &[Block]) -> Result<()> {
@@ -198,35 +196,6 @@ impl Router {
             return Err(Error::new(ErrorKind::TooLarge, "put", detail));
         }
         self.core.store.put(blocks).await
-    }
-
-    /// Announces a block; `root` is one that somebody may look for by name.
-    ///
-    /// # Errors
-    /// What a transport answers, if no other one serves the block.
-    pub(crate) async fn provide(&self, cid: &Cid, root: bool) -> Result<()> {
-        let (mut served, mut refused) = (false, None);
-        for mounted in self.fetchers() {
-            let Some(fetch) = mounted.transport.fetch() else { continue };
-            let own_store =
-                mounted.transport.capabilities().fetch.is_some_and(|f| f.serving == Serving::FromOwnStore);
-            served |= !own_store;
-            if !(root || own_store) {
-                continue;
-            }
-            match fetch.provide(cid).await {
-                Ok(()) => served = true,
-                Err(error) => {
-                    tracing::warn!(%error, %cid, "provide failed");
-                    self.core.counters.count(&mounted.mount.name, "provide_failed");
-                    refused = Some(error);
-                }
-            }
-        }
-        match refused {
-            Some(error) if !served => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Waits until so many peers take part in a topic.

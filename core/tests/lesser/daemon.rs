@@ -301,25 +301,32 @@ impl Wrapper for Adapter {
         cannot("dag")
     }
 
-    async fn provide(&self, _: &dyn Fetch, cid: &Cid) -> Result<()> {
+    async fn provide(&self, _: &dyn Fetch, cids: &[Cid]) -> Result<()> {
         self.open("provide")?;
-        let served = self.host.block(&self.own(), cid).await?;
-        let absent = || Error::new(ErrorKind::NotFound, "provide", "the node has it not");
-        let bytes = Bytes::copy_from_slice(served.ok_or_else(absent)?.bytes());
-        // The daemon hashes what it is given.
-        Claim::new(*cid, bytes.clone()).check()?;
-        if self.flaw != Some(Flaw::UploadsNothing) {
-            lock(&self.blocks).insert((self.host.me(), *cid), bytes);
+        for cid in cids {
+            let served = self.host.block(&self.own(), cid).await?;
+            let absent = || Error::new(ErrorKind::NotFound, "provide", "the node has it not");
+            let bytes = Bytes::copy_from_slice(served.ok_or_else(absent)?.bytes());
+            // The daemon hashes what it is given.
+            Claim::new(*cid, bytes.clone()).check()?;
+            if self.flaw != Some(Flaw::UploadsNothing) {
+                lock(&self.blocks).insert((self.host.me(), *cid), bytes);
+            }
         }
         Ok(())
     }
 
-    async fn withdraw(&self, _: &dyn Fetch, cid: &Cid) -> Result<()> {
+    async fn withdraw(&self, _: &dyn Fetch, cids: &[Cid]) -> Result<()> {
         self.open("withdraw")?;
         if self.flaw != Some(Flaw::Keeps) {
-            lock(&self.blocks).remove(&(self.host.me(), *cid));
+            let mut blocks = lock(&self.blocks);
+            cids.iter().for_each(|cid| drop(blocks.remove(&(self.host.me(), *cid))));
         }
         Ok(())
+    }
+
+    async fn announce(&self, _: &dyn Fetch, _: &Cid) -> Result<()> {
+        self.open("announce")
     }
 
     async fn providers(&self, _: &dyn Fetch, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

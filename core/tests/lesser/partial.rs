@@ -97,12 +97,16 @@ impl Fetch for Lesser {
         Err(Error::new(ErrorKind::Unsupported, "dag", "single blocks alone"))
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
-        self.inner().provide(cid).await
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
+        self.inner().provide(cids).await
     }
 
-    async fn withdraw(&self, cid: &Cid) -> Result<()> {
-        self.inner().withdraw(cid).await
+    async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
+        self.inner().withdraw(cids).await
+    }
+
+    async fn announce(&self, root: &Cid) -> Result<()> {
+        self.inner().announce(root).await
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

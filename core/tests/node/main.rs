@@ -11,6 +11,7 @@ mod download;
 mod envelope;
 mod fetch;
 mod gate;
+mod handover;
 mod hostile_input;
 mod lifecycle;
 mod membership;

@@ -6,7 +6,7 @@ use carrick_core::{ErrorKind, Event, Lane, Limits, Notice, Receipt, Remote, Skip
 use futures::FutureExt as _;
 
 use crate::support::{
-    Call, Does, Judge, Wire, event, key, on, on_wires, open, raw, ready, remote, settle, topic, within,
+    Judge, Wire, event, key, on, on_wires, open, raw, ready, remote, settle, topic, within,
 };
 
 fn nobody(wire: &Wire) {
@@ -244,26 +244,4 @@ async fn where_no_transport_dials_connect_is_unsupported() {
     let error = node.connect(&somebody).await.expect_err("unsupported");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.hint().is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_store_of_its_own_is_given_every_block_once() {
-    let wire = Wire::new().with(|caps| {
-        caps.fetch.as_mut().expect("fetches").serving = carrick_core::Serving::FromOwnStore;
-    });
-    let node = on(&wire).open().await.expect("opens");
-    let block = raw("x");
-    node.put_blocks(std::slice::from_ref(&block)).await.expect("put");
-    let fetched = raw("y");
-    wire.provider(remote(1), Does::Serve([(*fetched.cid(), fetched.bytes().clone())].into()));
-    let asked = (0..20).map(|_| node.block(fetched.cid(), vec![]));
-    for block in within(futures::future::join_all(asked)).await {
-        assert_eq!(block.expect("fetched"), fetched);
-    }
-    let provided: Vec<_> = wire
-        .calls()
-        .iter()
-        .filter_map(|c| if let Call::Provide(cid) = c { Some(*cid) } else { None })
-        .collect();
-    assert_eq!(provided, [*block.cid(), *fetched.cid()]);
 }

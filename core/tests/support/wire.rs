@@ -24,6 +24,7 @@ pub(crate) enum Call {
     Disconnect(Remote),
     Provide(Cid),
     Withdraw,
+    Announce(Cid),
     Block(Want),
     Dag(WantDag),
     /// A block request was dropped before it had an answer.
@@ -74,6 +75,7 @@ struct Strings {
     hangs: Mutex<bool>,
     lag: Mutex<Duration>,
     on_publish: Mutex<Option<OnPublish>>,
+    refuses: Mutex<Option<(Vec<Cid>, ErrorKind)>>,
 }
 
 impl fmt::Debug for Strings {
@@ -104,6 +106,7 @@ impl Wire {
             hangs: Mutex::default(),
             lag: Mutex::default(),
             on_publish: Mutex::default(),
+            refuses: Mutex::default(),
         }))
     }
 
@@ -151,10 +154,21 @@ impl Wire {
         super::within(self.hand(from, &super::topic(), bytes)).await
     }
 
+    /// Refuses to be given some blocks, or with none named all; `None` takes them again.
+    pub(crate) fn refuses(&self, which: Option<(Vec<Cid>, ErrorKind)>) {
+        *lock(&self.0.refuses) = which;
+    }
+
     // What the node asked.
 
     pub(crate) fn calls(&self) -> Vec<Call> {
         lock(&self.0.calls).clone()
+    }
+
+    /// What was provided, in order.
+    pub(crate) fn provided(&self) -> Vec<Cid> {
+        let calls = self.calls();
+        calls.iter().filter_map(|call| if let Call::Provide(cid) = call { Some(*cid) } else { None }).collect()
     }
 
     /// What was published, in order.
@@ -459,13 +473,23 @@ impl Fetch for Opened {
         Ok(claims.chain(futures::stream::once(last).filter_map(|last| async { last })).boxed())
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
-        self.strings.note(Call::Provide(*cid));
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
+        if let Some((which, kind)) = &*lock(&self.strings.refuses) {
+            if which.is_empty() || cids.iter().any(|cid| which.contains(cid)) {
+                return Err(error(*kind));
+            }
+        }
+        cids.iter().for_each(|cid| self.strings.note(Call::Provide(*cid)));
         Ok(())
     }
 
-    async fn withdraw(&self, _: &Cid) -> Result<()> {
+    async fn withdraw(&self, _: &[Cid]) -> Result<()> {
         self.strings.note(Call::Withdraw);
+        Ok(())
+    }
+
+    async fn announce(&self, root: &Cid) -> Result<()> {
+        self.strings.note(Call::Announce(*root));
         Ok(())
     }
 

@@ -44,6 +44,12 @@ pub struct IpfsHttpConfig {
     /// Requests at once; more wait. A subscription has a connection of its own. Default 16, range 1 to 256.
     #[serde(deserialize_with = "checked_concurrency")]
     pub concurrency: usize,
+    /// Whether blocks are pinned in the daemon. Without it the daemon's garbage collection takes them away, and others cannot
+    /// fetch them from here until the node is started again. Default true.
+    pub pin: bool,
+    /// What the daemon is told to announce by itself to the routing, beside what its own `Provide.Strategy` announces. Default
+    /// `roots`.
+    pub provide: Provide,
     /// Messages published a second; more wait. A daemon drops without a word what comes much faster. Default 50, range 1
     /// to 10,000.
     #[serde(deserialize_with = "checked_rate")]
@@ -65,10 +71,24 @@ impl Default for IpfsHttpConfig {
             request_timeout: Seconds(Duration::from_secs(30)),
             idle_timeout: Seconds(Duration::from_secs(10)),
             concurrency: 16,
+            pin: true,
+            provide: Provide::Roots,
             publish_rate: 50,
             poll: Seconds(Duration::from_secs(1)),
         }
     }
+}
+
+/// What is announced to the routing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provide {
+    /// Nothing but what the daemon announces of itself.
+    None,
+    /// What somebody may look for by its address: the root of whatever is put.
+    Roots,
+    /// Each block.
+    All,
 }
 
 /// A secret, and where it is. It is read when the node starts, and shown nowhere.

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 
 use crate::rpc::Fault;
-use crate::rpc::calls::{Identity, Names, Removed, Stored, Swarm, short};
+use crate::rpc::calls::{Identity, Names, Stored, Swarm, short};
 use crate::{Endpoint, fetch, pubsub, swarm};
 
 /// The longest input of these runs. What the program reads at most is longer, and takes longer than a million of them may.
@@ -34,7 +34,6 @@ pub fn all() -> Vec<Decoder> {
         decoder("line", line, LONGEST, lines(), 4),
         decoder("providers", providers, LONGEST, searches(), EACH),
         decoder("stored", stored, LONGEST, vec![stored_block()], 4),
-        decoder("removed", removed, LONGEST, removals(), 4),
         decoder("fault", fault, LONGEST, faults(), 4),
         decoder("location", location, TEXT, vec!["http://kubo.example:5001/api".into(), "/webui".into()], 8),
         decoder("endpoint", endpoint, TEXT, endpoints(), 16),
@@ -81,11 +80,6 @@ pub fn providers(bytes: &[u8]) -> bool {
 /// What became of a block that was given.
 pub fn stored(bytes: &[u8]) -> bool {
     read::<Stored>(bytes).is_some_and(|stored| short::<Cid>(&stored.key).is_some())
-}
-
-/// What became of a block that was to go.
-pub fn removed(bytes: &[u8]) -> bool {
-    read::<Removed>(bytes).is_some()
 }
 
 /// What a daemon says when it fails, with either status: always a short line.
@@ -163,11 +157,6 @@ fn searches() -> Vec<String> {
 
 fn stored_block() -> String {
     r#"{"Key":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e","Size":11}"#.into()
-}
-
-fn removals() -> Vec<String> {
-    let cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
-    vec![format!(r#"{{"Hash":"{cid}"}}"#), format!(r#"{{"Hash":"{cid}","Error":"pinned: recursive"}}"#)]
 }
 
 fn faults() -> Vec<String> {

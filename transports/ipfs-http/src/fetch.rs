@@ -1,23 +1,22 @@
 //! Blocks: asked of the daemon, and given to it so that it serves them.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use carrick_core::{Bytes, Cid, Claim, ErrorKind, Fetched, PeerAddr, PeerId, Result, Want};
 use futures::TryFutureExt as _;
-use ipfs_api_backend_hyper::IpfsApi as _;
 use tokio::time::timeout;
 
-use crate::rpc::calls::{
-    BlockGet, BlockPut, BlockRm, FindProvs, Removed, RoutingStep, Stored, millis, raw, short,
-};
-use crate::rpc::{Fault, Payload};
+use crate::announce;
+use crate::hold::{self, WIRE_BYTES};
+use crate::rpc::Fault;
+use crate::rpc::calls::{BlockGet, FindProvs, RoutingStep, millis, short};
 use crate::shared::{Shared, lock};
 
-/// The largest block that daemons give each other.
-pub(crate) const WIRE_BYTES: usize = 2 << 20;
+/// The most bytes that the daemon is given at once, and one block more.
+const GIVEN_AT_ONCE: usize = 4 << 20;
 /// The most that is read of a search for providers.
 const MAX_SEARCH: usize = 4 << 20;
-const BLAKE3: u64 = 0x1e;
 
 /// The largest block that is carried.
 pub(crate) fn max_block_bytes(shared: &Shared) -> usize {
@@ -50,42 +49,61 @@ pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
     Ok(Fetched { claim: Claim::new(want.cid, bytes), from: None })
 }
 
-/// Gives the daemon a block of the node, pinned, so that its garbage collection leaves it alone.
-pub(crate) async fn provide(shared: &Shared, cid: &Cid) -> Result<()> {
-    let served = shared.host.block(&shared.own_daemon(), cid).await?;
-    let Some(served) = served else {
-        return Err(shared.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")));
-    };
-    if served.bytes().len() > WIRE_BYTES {
-        let detail =
-            format!("a block of {} bytes; daemons exchange at most {WIRE_BYTES}", served.bytes().len());
-        return Err(shared.fail(ErrorKind::TooLarge, "provide", detail));
+/// Gives the daemon blocks of the node, pinned, so that its garbage collection leaves them alone.
+pub(crate) async fn provide(shared: &Shared, cids: &[Cid]) -> Result<()> {
+    shared.host.check_provided(cids).await?;
+    let failed = |fault| shared.failed("provide", fault);
+    if held(shared, cids).await.map_err(failed)? {
+        return Ok(());
     }
-    let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
-    let call = BlockPut { cid_codec: "raw", mhtype, pin: true };
-    let stored = shared.rpc.json::<_, Stored>(call, Payload::Part(served.into_bytes())).await;
-    let stored = stored.map_err(|fault| shared.failed("provide", fault))?;
-    let same = short::<Cid>(&stored.key).is_some_and(|key| key.hash() == cid.hash());
-    if !same {
-        let detail = format!("the daemon stored {cid} as {:.100}", stored.key);
-        return Err(shared.fail(ErrorKind::Integrity, "provide", detail));
+    let mut parts = VecDeque::from(match cids {
+        [one] => vec![*one],
+        _ => hold::missing(&shared.rpc, cids).await.map_err(failed)?,
+    });
+    while !parts.is_empty() {
+        let part = read_some(shared, &mut parts).await?;
+        hold::give(&shared.rpc, &part).await.map_err(failed)?;
     }
+    if shared.config.pin {
+        hold::pin(&shared.rpc, cids).await.map_err(failed)?;
+    }
+    announce::blocks(shared, cids);
     Ok(())
 }
 
-/// Takes a block from the daemon again, unless somebody else has pinned what it belongs to.
-pub(crate) async fn withdraw(shared: &Shared, cid: &Cid) -> Result<()> {
-    let failed = |fault| shared.failed("withdraw", fault);
-    match shared.rpc.pin_rm(&raw(cid), true).await {
-        Err(fault) if fault.kind != ErrorKind::NotFound => return Err(failed(fault)),
-        _ => {}
+/// Whether the daemon holds all of them, or does so from now on: it may have them already, from the network.
+async fn held(shared: &Shared, cids: &[Cid]) -> Result<bool, Fault> {
+    if !shared.config.pin {
+        return Ok(false);
     }
-    let call = BlockRm { arg: raw(cid), force: true };
-    let removed: Removed = shared.rpc.json(call, Payload::Nothing).await.map_err(failed)?;
-    if !removed.error.is_empty() {
-        tracing::debug!(%cid, why = removed.error, "the daemon keeps a block that was withdrawn");
+    // To pin a block again takes a daemon as long as the first time.
+    if cids.len() > 1 && hold::are_pinned(&shared.rpc, cids).await? {
+        return Ok(true);
     }
-    Ok(())
+    match hold::pin(&shared.rpc, cids).await {
+        Err(fault) if fault.kind == ErrorKind::NotFound => Ok(false),
+        pinned => pinned.map(|()| true),
+    }
+}
+
+/// The next blocks for the daemon: as many as are given at once.
+async fn read_some(shared: &Shared, cids: &mut VecDeque<Cid>) -> Result<Vec<(Cid, Bytes)>> {
+    let (mut part, mut size) = (Vec::new(), 0);
+    while size < GIVEN_AT_ONCE {
+        let Some(cid) = cids.pop_front() else { break };
+        let served = shared.host.block(&shared.own_daemon(), &cid).await?;
+        let Some(served) = served else {
+            return Err(shared.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")));
+        };
+        let bytes = served.into_bytes();
+        if bytes.len() > WIRE_BYTES {
+            let detail = format!("a block of {} bytes; daemons exchange at most {WIRE_BYTES}", bytes.len());
+            return Err(shared.fail(ErrorKind::TooLarge, "provide", detail));
+        }
+        size += bytes.len();
+        part.push((cid, bytes));
+    }
+    Ok(part)
 }
 
 /// Daemons that say they have a block.

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod announce;
 mod config;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod decoders;
 mod endpoint;
 mod fetch;
+mod hold;
 mod probe;
 mod pubsub;
 mod rpc;
@@ -13,7 +15,7 @@ mod shared;
 mod swarm;
 mod transport;
 
-pub use config::{Auth, IpfsHttpConfig, Scheme, Seconds};
+pub use config::{Auth, IpfsHttpConfig, Provide, Scheme, Seconds};
 pub use endpoint::Endpoint;
 pub use transport::IpfsHttp;
 

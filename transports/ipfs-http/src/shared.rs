@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use carrick_core::{Error, ErrorKind, Host, Multiaddr, PeerInfo, Remote, Result, Topic};
-use tokio::sync::{Notify, Semaphore};
+use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, PeerInfo, Remote, Result, Topic};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::IpfsHttpConfig;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) there: AtomicBool,
     /// Daemons that a user disconnected: they are not dialled again by themselves.
     pub(crate) apart: Mutex<BTreeSet<Remote>>,
+    /// What waits to be announced.
+    pub(crate) announcing: mpsc::Sender<Cid>,
     /// Asks for a look at the daemon before its time.
     pub(crate) wake: Notify,
     pub(crate) closed: CancellationToken,

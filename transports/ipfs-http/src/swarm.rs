@@ -208,6 +208,8 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             Ok(_) => {
                 tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
                 refresh_listen(&shared).await;
+                // It may have been given another repository, or have lost what was not on its disk yet.
+                shared.host.notice(Notice::Forgot);
                 // Over a connection that only seems to stand nothing would ever come.
                 lock(&shared.topics).values().for_each(|joined| joined.renew.notify_waiters());
             }

@@ -11,13 +11,14 @@ use carrick_core::{
     Host, Identity, Multiaddr, Notice, Outgoing, Overload, PeerAddr, PeerInfo, Reach, Receipt, RelayGate,
     Remote, Result, Serving, Topic, Transport, Want, WantDag,
 };
-use tokio::sync::Semaphore;
+use futures::TryFutureExt as _;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::pubsub::Pace;
 use crate::rpc::Rpc;
 use crate::shared::{Shared, lock};
-use crate::{IpfsHttpConfig, fetch, probe, pubsub, swarm};
+use crate::{IpfsHttpConfig, announce, fetch, hold, probe, pubsub, swarm};
 
 /// A Kubo daemon as a network. Open one by name through the registry, or with [`IpfsHttp::open`].
 pub struct IpfsHttp {
@@ -37,6 +38,7 @@ impl IpfsHttp {
         config.check().map_err(named)?;
         let rpc = Rpc::new(&config, host.clone()).map_err(named)?;
         let found = probe::probe(&rpc, config.pubsub).await.map_err(named)?;
+        let (announcing, waiting) = mpsc::channel(announce::MAX_WAITING);
         let shared = Arc::new(Shared {
             pace: Pace::new(config.publish_rate),
             host,
@@ -52,6 +54,7 @@ impl IpfsHttp {
             sending: Default::default(),
             there: AtomicBool::new(true),
             apart: Default::default(),
+            announcing,
             wake: Default::default(),
             closed: CancellationToken::new(),
         });
@@ -59,6 +62,7 @@ impl IpfsHttp {
         // Before anything is asked for: whoever is connected to nobody looks no further than its daemon.
         swarm::look(&shared).await.map_err(|fault| shared.failed("open", fault))?;
         spawn(&shared, swarm::watch(Arc::clone(&shared)));
+        spawn(&shared, announce::keep_announcing(Arc::clone(&shared), waiting));
         for peer in &shared.config.bootstrap {
             spawn(&shared, swarm::stay_connected(Arc::clone(&shared), peer.clone()));
         }
@@ -179,12 +183,20 @@ impl Fetch for IpfsHttp {
         Err(self.shared.fail(ErrorKind::Unsupported, "dag", "a daemon brings single blocks"))
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
-        self.shared.run("provide", fetch::provide(&self.shared, cid)).await
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
+        self.shared.run("provide", fetch::provide(&self.shared, cids)).await
     }
 
-    async fn withdraw(&self, cid: &Cid) -> Result<()> {
-        self.shared.run("withdraw", fetch::withdraw(&self.shared, cid)).await
+    async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
+        let releasing = hold::release(&self.shared.rpc, cids);
+        let releasing = releasing.map_err(|fault| self.shared.failed("withdraw", fault));
+        self.shared.run("withdraw", releasing).await
+    }
+
+    /// Returns at once; it is tried for two minutes.
+    async fn announce(&self, root: &Cid) -> Result<()> {
+        self.shared.open("announce")?;
+        announce::root(&self.shared, root)
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

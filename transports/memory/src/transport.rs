@@ -214,13 +214,17 @@ impl Fetch for Memory {
         fetch::dag(&self.asker(), want).await.map_err(|error| error.on(self.host.instance().to_owned()))
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
         self.open_for("provide")?;
-        self.host.check_provided(cid).await
+        self.host.check_provided(cids).await
     }
 
-    async fn withdraw(&self, _: &Cid) -> Result<()> {
+    async fn withdraw(&self, _: &[Cid]) -> Result<()> {
         self.open_for("withdraw")
+    }
+
+    async fn announce(&self, _: &Cid) -> Result<()> {
+        self.open_for("announce")
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

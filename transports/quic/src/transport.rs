@@ -163,13 +163,17 @@ impl Fetch for Quic {
         self.shared.fetch_dag(want)
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
         self.shared.open("provide")?;
-        self.shared.host.check_provided(cid).await
+        self.shared.host.check_provided(cids).await
     }
 
-    async fn withdraw(&self, _: &Cid) -> Result<()> {
+    async fn withdraw(&self, _: &[Cid]) -> Result<()> {
         self.shared.open("withdraw")
+    }
+
+    async fn announce(&self, _: &Cid) -> Result<()> {
+        self.shared.open("announce")
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

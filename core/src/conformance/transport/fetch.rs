@@ -383,10 +383,14 @@ pub(super) async fn provided_block_is_served_after_provide(kit: Kit) -> Outcome 
     if near.caps().fetch.is_none() {
         return no_fetch(&near).await;
     }
-    let block = put(&far, raw(&b"content"[..])).await;
-    kit.soon("that it is provided", far.fetch().provide(block.cid())).await.expect("provides");
-    let fetched = kit.soon("a block", near.block(block.cid(), vec![])).await.expect("it comes");
-    assert_eq!(fetched, block);
+    let blocks = [put(&far, raw(&b"content"[..])).await, put(&far, raw(&b"more content"[..])).await];
+    let cids = blocks.each_ref().map(|block| *block.cid());
+    kit.soon("that they are provided", far.fetch().provide(&cids)).await.expect("provides");
+    kit.soon("that they still are", far.fetch().provide(&cids)).await.expect("provides");
+    for block in &blocks {
+        let fetched = kit.soon("a block", near.block(block.cid(), vec![])).await.expect("it comes");
+        assert_eq!(fetched, *block);
+    }
     Outcome::Kept
 }
 
@@ -397,7 +401,9 @@ pub(super) async fn absent_block_is_not_provided(kit: Kit) -> Outcome {
     }
     // Another than is sought elsewhere: where daemons are shared, they remember who said that it has it.
     let block = raw(&b"not provided yet"[..]);
-    let provide = async || kit.soon("an answer", far.fetch().provide(block.cid())).await;
+    let there = put(&far, raw(&b"provided"[..])).await;
+    let cids = [*there.cid(), *block.cid()];
+    let provide = async || kit.soon("an answer", far.fetch().provide(&cids)).await;
     assert_eq!(refusal(provide().await), ErrorKind::NotFound);
     put(&far, block.clone()).await;
     provide().await.expect("what it has is provided");
@@ -407,9 +413,12 @@ pub(super) async fn absent_block_is_not_provided(kit: Kit) -> Outcome {
 pub(super) async fn withdraw_ends_it(kit: Kit) -> Outcome {
     let [near, far] = kit.pair().await;
     let Some(caps) = near.caps().fetch else { return no_fetch(&near).await };
-    let block = put(&far, raw(&b"content"[..])).await;
-    kit.soon("that it is provided", far.fetch().provide(block.cid())).await.expect("provides");
-    kit.soon("that it is withdrawn", far.fetch().withdraw(block.cid())).await.expect("withdraws");
+    let [block, stays] = [put(&far, raw(&b"content"[..])).await, put(&far, raw(&b"stays"[..])).await];
+    kit.soon("that both are provided", far.fetch().provide(&[*block.cid(), *stays.cid()])).await.expect("provides");
+    let withdrawn = [*block.cid(), *raw(&b"never provided"[..]).cid()];
+    kit.soon("that it is withdrawn", far.fetch().withdraw(&withdrawn)).await.expect("withdraws");
+    let other = kit.soon("the other", near.block(stays.cid(), vec![])).await.expect("it comes");
+    assert_eq!(other, stays);
     let mut want = want(&kit, &block);
     if caps.serving != Serving::FromOwnStore {
         // What the host has is served, announced or not, for as long as the host has it.

@@ -83,13 +83,18 @@ pub trait Wrapper: Tap {
     }
 
     /// See [`Fetch::provide`].
-    async fn provide(&self, inner: &dyn Fetch, cid: &Cid) -> Result<()> {
-        inner.provide(cid).await
+    async fn provide(&self, inner: &dyn Fetch, cids: &[Cid]) -> Result<()> {
+        inner.provide(cids).await
     }
 
     /// See [`Fetch::withdraw`].
-    async fn withdraw(&self, inner: &dyn Fetch, cid: &Cid) -> Result<()> {
-        inner.withdraw(cid).await
+    async fn withdraw(&self, inner: &dyn Fetch, cids: &[Cid]) -> Result<()> {
+        inner.withdraw(cids).await
+    }
+
+    /// See [`Fetch::announce`].
+    async fn announce(&self, inner: &dyn Fetch, root: &Cid) -> Result<()> {
+        inner.announce(root).await
     }
 
     /// See [`Fetch::providers`].
@@ -196,12 +201,16 @@ impl Fetch for Wrapped {
         self.wrapper.fetch_dag(self.inner_fetch()?, want).await
     }
 
-    async fn provide(&self, cid: &Cid) -> Result<()> {
-        self.wrapper.provide(self.inner_fetch()?, cid).await
+    async fn provide(&self, cids: &[Cid]) -> Result<()> {
+        self.wrapper.provide(self.inner_fetch()?, cids).await
     }
 
-    async fn withdraw(&self, cid: &Cid) -> Result<()> {
-        self.wrapper.withdraw(self.inner_fetch()?, cid).await
+    async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
+        self.wrapper.withdraw(self.inner_fetch()?, cids).await
+    }
+
+    async fn announce(&self, root: &Cid) -> Result<()> {
+        self.wrapper.announce(self.inner_fetch()?, root).await
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use carrick_core::Cid;
 use ipfs_api_prelude::ApiRequest;
 use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A call: its path and what it is asked with.
 macro_rules! calls {
@@ -49,14 +49,49 @@ calls! {
         mhtype: &'static str,
         pin: bool,
     }
-    /// Removes a block; the crate's own fails where there was none.
-    "/block/rm" BlockRm { arg: String, force: bool }
+    /// Whether the daemon has a block; the crate's own asks the network too.
+    "/block/stat" BlockStat { arg: String, offline: bool }
+    /// Stores many blocks at once. The crate has it not.
+    "/dag/import" DagImport { #[serde(rename = "pin-roots")] pin_roots: bool }
+    /// Tells the routing that a block is to be had here. The crate's own is a command that Kubo removed.
+    "/routing/provide" RoutingProvide { arg: String, timeout: String }
     /// Who has a block, in lines.
     "/routing/findprovs" FindProvs {
         arg: String,
         #[serde(rename = "num-providers")] num_providers: usize,
         timeout: String,
     }
+}
+
+/// A call that names many things, and how it is to be done.
+macro_rules! calls_of_many {
+    ($($(#[$doc:meta])* $path:literal $name:ident $how:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name(pub(crate) Vec<String>);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let how: &[(&str, &str)] = &$how;
+                to.collect_seq(how.iter().copied().chain(self.0.iter().map(|arg| ("arg", arg.as_str()))))
+            }
+        }
+
+        impl ApiRequest for $name {
+            const PATH: &'static str = $path;
+        }
+    )+};
+}
+
+calls_of_many! {
+    /// Fails unless all are pinned directly.
+    "/pin/ls" PinLs [("type", "direct")];
+    /// Pins directly, and fails at the first that the daemon has not itself.
+    "/pin/add" PinAdd [("recursive", "false"), ("offline", "true")];
+    /// Takes direct pins away.
+    "/pin/rm" PinRm [("recursive", "false")];
+    /// Removes blocks that nobody has pinned. The crate's own fails where there was none.
+    "/block/rm" BlockRm [("force", "true")];
 }
 
 /// A time in the words of Kubo, which runs nothing when it cannot read them.
@@ -156,14 +191,6 @@ pub(crate) struct Stored {
     pub(crate) key: String,
 }
 
-/// A removed block, or why it was not.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Removed {
-    #[serde(default)]
-    pub(crate) error: String,
-}
-
 /// A step of a search; only `ANSWER` names providers.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -213,8 +240,8 @@ pub(crate) fn decoded(text: &str) -> Option<Bytes> {
 
 /// The name under which the daemon has the bytes of a block: it keeps them by their hash alone. So a pin holds this block
 /// and nothing under it.
-pub(crate) fn raw(cid: &Cid) -> String {
-    Cid::new_v1(carrick_core::RAW, *cid.hash()).to_string()
+pub(crate) fn raw(cid: &Cid) -> Cid {
+    Cid::new_v1(carrick_core::RAW, *cid.hash())
 }
 
 #[cfg(test)]
@@ -246,6 +273,9 @@ mod tests {
         let put = BlockPut { cid_codec: "raw", mhtype: "sha2-256", pin: true };
         let url = put.absolute_url(&base).expect("a URL").to_string();
         assert_eq!(url, "http://127.0.0.1:5001/api/v0/block/put?cid-codec=raw&mhtype=sha2-256&pin=true");
+        let many = PinAdd(vec!["one".into(), "two".into()]).absolute_url(&base).expect("a URL").to_string();
+        let query = "recursive=false&offline=true&arg=one&arg=two";
+        assert_eq!(many, format!("http://127.0.0.1:5001/api/v0/pin/add?{query}"));
         assert_eq!(millis(Duration::from_micros(1)), "1ms", "0 fails at once");
     }
 }

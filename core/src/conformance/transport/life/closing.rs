@@ -59,8 +59,9 @@ async fn answers(
     if let Some(fetch) = transport.fetch() {
         let (cid, wait) = (cid_of(RAW, b"x"), Duration::from_secs(1));
         answers.push(("block", refusal(fetch.block(&Want::new(cid, wait)).await)));
-        answers.push(("provide", refusal(fetch.provide(&cid).await)));
-        answers.push(("withdraw", refusal(fetch.withdraw(&cid).await)));
+        answers.push(("provide", refusal(fetch.provide(&[cid]).await)));
+        answers.push(("withdraw", refusal(fetch.withdraw(&[cid]).await)));
+        answers.push(("announce", refusal(fetch.announce(&cid).await)));
         let caps = caps.fetch.as_ref();
         if caps.is_some_and(|caps| caps.dag_in_one_request) {
             answers.push(("dag", refusal(fetch.dag(&WantDag::new(cid, wait)).await)));

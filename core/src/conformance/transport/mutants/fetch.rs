@@ -426,7 +426,7 @@ impl Tap for RefusesToProvide {}
 
 #[async_trait]
 impl Wrapper for RefusesToProvide {
-    async fn provide(&self, _: &dyn Fetch, _: &Cid) -> Result<()> {
+    async fn provide(&self, _: &dyn Fetch, _: &[Cid]) -> Result<()> {
         Err(error(ErrorKind::Unsupported))
     }
 }
@@ -438,8 +438,8 @@ impl Tap for ProvidesAnything {}
 
 #[async_trait]
 impl Wrapper for ProvidesAnything {
-    async fn provide(&self, inner: &dyn Fetch, cid: &Cid) -> Result<()> {
-        match inner.provide(cid).await {
+    async fn provide(&self, inner: &dyn Fetch, cids: &[Cid]) -> Result<()> {
+        match inner.provide(cids).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer,
         }

@@ -1,0 +1,140 @@
+//! Blocks for transports that serve from a store of their own: each is handed over when it is stored, and all of them once
+//! more when the transport opens, when its store forgot some, and after a failure.
+
+use std::sync::{Arc, Weak};
+
+use cid::Cid;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use super::host::Host;
+use super::router::{Mounted, Router};
+use crate::{Error, ErrorKind, Fetch, Result, Serving};
+
+/// How many blocks are handed over at once.
+const AT_ONCE: usize = 256;
+
+impl Mounted {
+    /// Its part that fetches, where that serves from a store of its own.
+    fn keeper(&self) -> Option<&dyn Fetch> {
+        let serving = self.transport.capabilities().fetch?.serving;
+        self.transport.fetch().filter(|_| serving == Serving::FromOwnStore)
+    }
+
+    /// Notes that not all was handed over.
+    fn owes(&self, router: &Router, error: &Error) {
+        tracing::debug!(%error, transport = %self.mount.name, "blocks were not handed over");
+        router.core.counters.count(&self.mount.name, "provide_failed");
+        self.mount.owed.notify_one();
+    }
+}
+
+impl Router {
+    /// Hands over blocks that were just stored.
+    ///
+    /// # Errors
+    /// What a transport answers, if no other one serves them.
+    pub(crate) async fn hand_over(&self, cids: &[Cid]) -> Result<()> {
+        let (mut served, mut refused) = (false, None);
+        for mounted in self.fetchers() {
+            let Some(keeper) = mounted.keeper() else {
+                served = true;
+                continue;
+            };
+            let handing = async {
+                for part in cids.chunks(AT_ONCE) {
+                    keeper.provide(part).await?;
+                }
+                Ok(())
+            };
+            match handing.await {
+                Ok(()) => served = true,
+                Err(error) => {
+                    mounted.owes(self, &error);
+                    refused = Some(error);
+                }
+            }
+        }
+        match refused {
+            Some(error) if !served => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells every network that a DAG is to be had here. A failure is counted.
+    pub(crate) async fn announce(&self, root: &Cid) {
+        for mounted in self.fetchers() {
+            let Some(fetch) = mounted.transport.fetch() else { continue };
+            if let Err(error) = fetch.announce(root).await {
+                tracing::debug!(%error, %root, "announce failed");
+                self.core.counters.count(&mounted.mount.name, "announce_failed");
+            }
+        }
+    }
+
+    /// Hands everything over once, and again whenever it is owed.
+    pub(crate) fn begin_handing_over(self: &Arc<Self>) {
+        for mounted in self.fetchers().filter(|mounted| mounted.keeper().is_some()) {
+            mounted.mount.owed.notify_one();
+            let keeping = keep_handing_over(Arc::downgrade(self), Host::new(Arc::clone(&self.core), mounted.mount.clone()));
+            self.core.tasks.spawn(keeping);
+        }
+    }
+
+    /// Hands over all that is stored, over one transport.
+    async fn hand_over_all(&self, mounted: &Mounted) -> Result<()> {
+        let Some(keeper) = mounted.keeper() else { return Ok(()) };
+        let mut parts = self.core.store.blocks().try_chunks(AT_ONCE);
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|failed| failed.1)?;
+            match keeper.provide(&part).await {
+                Err(error) if passes(&error) => return Err(error),
+                Err(_) => self.hand_over_each(mounted, keeper, &part).await?,
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One by one, so that a block which cannot be handed over, such as one that was deleted meanwhile, keeps no other back.
+    async fn hand_over_each(&self, mounted: &Mounted, keeper: &dyn Fetch, cids: &[Cid]) -> Result<()> {
+        for cid in cids {
+            match keeper.provide(std::slice::from_ref(cid)).await {
+                Err(error) if passes(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, %cid, "a block was not handed over");
+                    self.core.counters.count(&mounted.mount.name, "provide_failed");
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it may be otherwise later: then it is no fault of the block's.
+fn passes(error: &Error) -> bool {
+    use ErrorKind::{Busy, Closed, Full, Timeout, Unauthorized, Unreachable};
+    matches!(error.kind(), Busy | Closed | Full | Timeout | Unauthorized | Unreachable)
+}
+
+/// Waits until blocks are owed, and hands all over, for as long as it takes. It holds the router only meanwhile.
+async fn keep_handing_over(router: Weak<Router>, host: Host) {
+    loop {
+        host.mount.owed.notified().await;
+        let mut failures = 0;
+        loop {
+            let Some(router) = router.upgrade() else { return };
+            let mounted = router.transports.get(usize::from(host.mount.index));
+            let Some(Err(error)) = futures::future::OptionFuture::from(mounted.map(|to| router.hand_over_all(to))).await
+            else {
+                break;
+            };
+            drop(router);
+            if failures == 0 {
+                tracing::warn!(%error, transport = %host.instance(), "blocks are not handed over; it is tried again");
+            }
+            tokio::time::sleep(host.backoff(failures)).await;
+            failures += 1;
+        }
+    }
+}

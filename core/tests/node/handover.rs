@@ -1,0 +1,91 @@
+//! Blocks for transports that serve from a store of their own.
+
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carrick_core::{ErrorKind, MemoryStore, Notice, Owner, Serving, Store as _};
+
+use crate::support::{Call, Does, Wire, on, raw, remote, settle, within};
+
+fn daemon() -> Wire {
+    Wire::new().with(|caps| caps.fetch.as_mut().expect("fetches").serving = Serving::FromOwnStore)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_block_is_handed_over_once() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    settle().await;
+    let block = raw("x");
+    node.put_blocks(slice::from_ref(&block)).await.expect("put");
+    let fetched = raw("y");
+    wire.provider(remote(1), Does::Serve([(*fetched.cid(), fetched.bytes().clone())].into()));
+    let asked = (0..20).map(|_| node.block(fetched.cid(), vec![]));
+    for block in within(futures::future::join_all(asked)).await {
+        assert_eq!(block.expect("fetched"), fetched);
+    }
+    assert_eq!(wire.provided(), [*block.cid(), *fetched.cid()]);
+    node.pin(block.cid(), Owner::user()).await.expect("pins");
+    assert!(matches!(wire.calls().last(), Some(Call::Announce(root)) if root == block.cid()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_before_is_handed_over_when_the_node_opens_and_when_it_was_forgotten() {
+    let (wire, store) = (daemon(), Arc::new(MemoryStore::default()));
+    let blocks: Vec<_> = (0..600).map(|n| raw(format!("block {n}"))).collect();
+    store.put(&blocks).await.expect("put");
+    let _node = on(&wire).store(store).open().await.expect("opens");
+    settle().await;
+    let mut all: Vec<_> = blocks.iter().map(|block| *block.cid()).collect();
+    all.sort_unstable();
+    assert_eq!(wire.provided(), all);
+    wire.host().notice(Notice::Forgot);
+    settle().await;
+    assert_eq!(wire.provided(), [all.clone(), all].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_handed_over_later() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    settle().await;
+    for refusal in [ErrorKind::Unreachable, ErrorKind::Full] {
+        let block = raw(format!("{refusal:?}"));
+        wire.refuses(Some((vec![], refusal)));
+        let error = node.put_blocks(slice::from_ref(&block)).await.expect_err("refused");
+        assert_eq!(error.kind(), refusal);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!wire.provided().contains(block.cid()));
+        wire.refuses(None);
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        assert!(wire.provided().contains(block.cid()), "{refusal:?}: without another put");
+    }
+    assert!(node.counter("provide_failed") >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_refused_for_ever_keeps_no_other_back() {
+    let (wire, store) = (daemon(), Arc::new(MemoryStore::default()));
+    let blocks: Vec<_> = (0..10).map(|n| raw(format!("block {n}"))).collect();
+    store.put(&blocks).await.expect("put");
+    wire.refuses(Some((vec![*blocks[3].cid()], ErrorKind::TooLarge)));
+    let node = on(&wire).store(store).open().await.expect("opens");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(wire.provided().len(), 9, "each of the others once");
+    assert_eq!(node.counter("provide_failed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_dropped_hands_nothing_over() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    wire.refuses(Some((vec![], ErrorKind::Unreachable)));
+    let block = raw("x");
+    node.put_blocks(slice::from_ref(&block)).await.expect_err("refused");
+    settle().await;
+    drop(node);
+    wire.refuses(None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(wire.provided().is_empty());
+}

@@ -1,0 +1,61 @@
+//! Telling the routing what is to be had here. It takes the public network seconds and minutes, so nobody waits for it.
+
+use std::sync::Arc;
+
+use carrick_core::{Cid, ErrorKind, Result};
+use futures::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::config::Provide;
+use crate::rpc::Payload;
+use crate::rpc::calls::{RoutingProvide, millis};
+use crate::shared::Shared;
+
+/// How many may wait to be announced.
+pub(crate) const MAX_WAITING: usize = 1_024;
+/// How many are announced at once.
+const AT_ONCE: usize = 4;
+/// How often one is tried, over two minutes: a daemon that was just started is connected to nobody.
+const TRIES: u32 = 10;
+
+/// Has a root announced, where the configuration wants it.
+pub(crate) fn root(shared: &Shared, cid: &Cid) -> Result<()> {
+    // With the blocks it was announced itself.
+    if shared.config.provide != Provide::Roots || wait(shared, cid) {
+        return Ok(());
+    }
+    let detail = format!("{MAX_WAITING} roots wait to be announced");
+    Err(shared.fail(ErrorKind::Busy, "announce", detail))
+}
+
+/// Has blocks announced, where the configuration wants it for each.
+pub(crate) fn blocks(shared: &Shared, cids: &[Cid]) {
+    if shared.config.provide == Provide::All {
+        let dropped = cids.iter().filter(|cid| !wait(shared, cid)).count();
+        shared.host.count("announce_dropped", dropped as u64);
+    }
+}
+
+fn wait(shared: &Shared, cid: &Cid) -> bool {
+    shared.announcing.try_send(*cid).is_ok()
+}
+
+/// Announces what waits.
+pub(crate) async fn keep_announcing(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Cid>) {
+    let waiting = stream::poll_fn(move |cx| waiting.poll_recv(cx));
+    waiting.for_each_concurrent(AT_ONCE, |cid| announce(&shared, cid)).await;
+}
+
+async fn announce(shared: &Shared, cid: Cid) {
+    for attempt in 0..TRIES {
+        let timeout = millis(shared.rpc.patience());
+        let call = RoutingProvide { arg: cid.to_string(), timeout };
+        match shared.rpc.bytes(call, Payload::Nothing).await {
+            Ok(_) => return,
+            Err(fault) => tracing::debug!(%fault, %cid, attempt, "not announced"),
+        }
+        sleep(shared.host.backoff(attempt)).await;
+    }
+    shared.host.count("announce_failed", 1);
+}
