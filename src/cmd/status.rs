@@ -22,6 +22,9 @@ pub(super) async fn run(cx: &Cx) -> Outcome {
     }
     for transport in status["transports"].as_array().into_iter().flatten() {
         cx.term.line(format!("transport  {}", transport_line(transport)))?;
+        for (what, value) in transport["facts"].as_object().into_iter().flatten() {
+            cx.term.line(format!("           {what}: {}", value.as_str().unwrap_or_default()))?;
+        }
     }
     let topics: Vec<_> = texts(&status["topics"]).collect();
     cx.term

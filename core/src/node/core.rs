@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::book::Book;
 use super::counters::{Counters, NODE};
 use super::events::{Event, Gap, Hub};
+use super::facts::Facts;
 use super::gate::{Gate, SignatureMemo};
 use super::host::{Misdeed, Mount, Notice};
 use super::outbox::Outbox;
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) patience: Patience,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
+    pub(crate) facts: Facts,
     pub(crate) links: Links,
     pub(crate) tasks: Tasks,
     pub(crate) serving: Serving,
@@ -102,6 +104,7 @@ impl Core {
             patience: Patience::new(limits.topics_per_peer),
             counters: Counters::default(),
             peaks: Peaks::default(),
+            facts: Facts::default(),
             links: Links::default(),
             tasks: Tasks::here(),
             serving: Serving::new(&limits),

@@ -423,6 +423,12 @@ impl Host {
         self.core.peaks.note(&self.mount.name, [(what, held, limit)]);
     }
 
+    /// Notes what was found out about what is behind this instance, for `status`: a name such as `version`, and at most 300
+    /// characters. What was known under that name before goes.
+    pub fn fact(&self, what: &'static str, value: &str) {
+        self.core.facts.note(&self.mount.name, what, value);
+    }
+
     /// Runs a task that the node tracks and cancels together with all others.
     ///
     /// A task must not hold the transport itself, or the last handle never goes.

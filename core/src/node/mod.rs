@@ -12,6 +12,7 @@ mod core;
 mod counters;
 mod download;
 mod events;
+mod facts;
 mod feed;
 mod fetch;
 mod gate;

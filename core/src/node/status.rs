@@ -44,6 +44,9 @@ pub struct TransportInfo {
     pub fetch: bool,
     /// What it promises.
     pub capabilities: Capabilities,
+    /// What it found out about what is behind it, such as the version of its daemon; empty where there is nothing to find
+    /// out.
+    pub facts: BTreeMap<String, String>,
 }
 
 /// The state of a node.
@@ -80,6 +83,7 @@ impl Node {
             broadcast: router.broadcast.contains(&at),
             fetch: router.fetch.contains(&at),
             capabilities: mounted.transport.capabilities(),
+            facts: self.core().facts.of(&mounted.mount.name),
         };
         router.transports.iter().enumerate().map(info).collect()
     }

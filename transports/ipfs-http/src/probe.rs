@@ -1,18 +1,18 @@
 //! What the daemon is and can, found out by asking, never by comparing versions.
 
-use carrick_core::{ErrorKind, PeerId, Result};
+use carrick_core::{ErrorKind, Host, PeerId, Result};
 use ipfs_api_backend_hyper::IpfsApi as _;
 
 use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, short};
 use crate::rpc::fault::{PUBSUB_OFF, clean};
 use crate::rpc::{Fault, Payload, Rpc};
 
-/// Asks who the daemon is, and whether it can what is wanted of it.
-pub(crate) async fn probe(rpc: &Rpc, pubsub: bool) -> Result<Identity> {
-    let identity = who(rpc).await.map_err(|fault| fault.into_error("open"))?;
-    let version = rpc.version().await.map_err(|fault| fault.into_error("open"))?;
+/// Asks who the daemon is, and whether it can what is wanted of it. Each answer is a fact that `status` shows.
+pub(crate) async fn probe(rpc: &Rpc, host: &Host, pubsub: bool) -> Result<Identity> {
+    let identity = ask(rpc, host).await.map_err(|fault| fault.into_error("open"))?;
     if pubsub {
         carries_messages(rpc).await.map_err(|fault| fault.into_error("open"))?;
+        host.fact("pubsub", "on");
         tracing::warn!(
             "a daemon passes messages on before this node has judged them: what is refused here reaches others all \
              the same; `relay = \"after-verdict\"` under [node.require] refuses to start instead"
@@ -21,7 +21,19 @@ pub(crate) async fn probe(rpc: &Rpc, pubsub: bool) -> Result<Identity> {
     if rpc.shows_secret_in_clear() {
         tracing::warn!(at = %rpc.endpoint(), "the secret of the daemon crosses the network in the clear: use https");
     }
-    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version = clean(&version.version), pubsub, "found a daemon");
+    Ok(identity)
+}
+
+/// Asks who the daemon is, and how old.
+pub(crate) async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
+    let identity = who(rpc).await?;
+    let version = clean(&rpc.version().await?.version);
+    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version, "found a daemon");
+    for (what, value) in
+        [("daemon", &identity.id), ("version", &version), ("api", &rpc.endpoint().to_string())]
+    {
+        host.fact(what, value);
+    }
     Ok(identity)
 }
 

@@ -207,6 +207,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             Ok(_) if shared.there.swap(true, Ordering::Relaxed) => {}
             Ok(_) => {
                 tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
+                shared.host.fact("state", "answers");
                 refresh_listen(&shared).await;
                 // It may have been given another repository, or have lost what was not on its disk yet.
                 shared.host.notice(Notice::Forgot);
@@ -215,6 +216,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             }
             Err(fault) => {
                 if shared.there.swap(false, Ordering::Relaxed) {
+                    shared.host.fact("state", &format!("does not answer: {fault}"));
                     tracing::warn!(%fault, "the daemon does not answer");
                 }
                 lost(&shared);

@@ -37,7 +37,7 @@ impl IpfsHttp {
         let named = |error: carrick_core::Error| error.on(instance.clone());
         config.check().map_err(named)?;
         let rpc = Rpc::new(&config, host.clone()).map_err(named)?;
-        let found = probe::probe(&rpc, config.pubsub).await.map_err(named)?;
+        let found = probe::probe(&rpc, &host, config.pubsub).await.map_err(named)?;
         let (announcing, waiting) = mpsc::channel(announce::MAX_WAITING);
         let shared = Arc::new(Shared {
             pace: Pace::new(config.publish_rate),
@@ -58,6 +58,7 @@ impl IpfsHttp {
             wake: Default::default(),
             closed: CancellationToken::new(),
         });
+        shared.host.fact("state", "answers");
         shared.host.notice(Notice::Listening(lock(&shared.listen).clone()));
         // Before anything is asked for: whoever is connected to nobody looks no further than its daemon.
         swarm::look(&shared).await.map_err(|fault| shared.failed("open", fault))?;
