@@ -75,7 +75,10 @@ impl Router {
     pub(crate) fn begin_handing_over(self: &Arc<Self>) {
         for mounted in self.fetchers().filter(|mounted| mounted.keeper().is_some()) {
             mounted.mount.owed.notify_one();
-            let keeping = keep_handing_over(Arc::downgrade(self), Host::new(Arc::clone(&self.core), mounted.mount.clone()));
+            let keeping = keep_handing_over(
+                Arc::downgrade(self),
+                Host::new(Arc::clone(&self.core), mounted.mount.clone()),
+            );
             self.core.tasks.spawn(keeping);
         }
     }
@@ -125,7 +128,8 @@ async fn keep_handing_over(router: Weak<Router>, host: Host) {
         loop {
             let Some(router) = router.upgrade() else { return };
             let mounted = router.transports.get(usize::from(host.mount.index));
-            let Some(Err(error)) = futures::future::OptionFuture::from(mounted.map(|to| router.hand_over_all(to))).await
+            let Some(Err(error)) =
+                futures::future::OptionFuture::from(mounted.map(|to| router.hand_over_all(to))).await
             else {
                 break;
             };

@@ -10,9 +10,7 @@ use super::fetch::Flights;
 use super::host::Mount;
 use super::publish::Pen;
 use super::subscriptions::Interest;
-use crate::{
-    Block, Error, ErrorKind, Lane, Outgoing, PeerAddr, Remote, Result, Skip, Topic, Transport,
-};
+use crate::{Block, Error, ErrorKind, Lane, Outgoing, PeerAddr, Remote, Result, Skip, Topic, Transport};
 
 /// All transports, opened. The gate holds it weakly, so that dropping the node frees it.
 pub(crate) struct Router {

@@ -230,6 +230,7 @@ fn what_a_daemon_cannot_is_refused_and_the_rest_is_kept() {
 fn an_adapter_that_is_broken_is_caught() {
     let flaws = [
         (Flaw::UploadsNothing, "provided_block_is_served_after_provide"),
+        (Flaw::UploadsOne, "provided_block_is_served_after_provide"),
         (Flaw::Keeps, "withdraw_ends_it"),
         (Flaw::MakesUpReach, "receipt_tells_the_truth"),
         (Flaw::TakesDaemonsForPeers, "foreign_link_is_not_a_peer"),

@@ -168,7 +168,10 @@ impl Wire {
     /// What was provided, in order.
     pub(crate) fn provided(&self) -> Vec<Cid> {
         let calls = self.calls();
-        calls.iter().filter_map(|call| if let Call::Provide(cid) = call { Some(*cid) } else { None }).collect()
+        calls
+            .iter()
+            .filter_map(|call| if let Call::Provide(cid) = call { Some(*cid) } else { None })
+            .collect()
     }
 
     /// What was published, in order.
@@ -474,13 +477,15 @@ impl Fetch for Opened {
     }
 
     async fn provide(&self, cids: &[Cid]) -> Result<()> {
-        if let Some((which, kind)) = &*lock(&self.strings.refuses) {
-            if which.is_empty() || cids.iter().any(|cid| which.contains(cid)) {
-                return Err(error(*kind));
+        match &*lock(&self.strings.refuses) {
+            Some((which, kind)) if which.is_empty() || cids.iter().any(|cid| which.contains(cid)) => {
+                Err(error(*kind))
+            }
+            _ => {
+                cids.iter().for_each(|cid| self.strings.note(Call::Provide(*cid)));
+                Ok(())
             }
         }
-        cids.iter().for_each(|cid| self.strings.note(Call::Provide(*cid)));
-        Ok(())
     }
 
     async fn withdraw(&self, _: &[Cid]) -> Result<()> {

@@ -6,9 +6,10 @@ use carrick_core::{Cid, PeerAddr};
 use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 
+use crate::fetch::Named;
 use crate::rpc::Fault;
 use crate::rpc::calls::{Identity, Names, Stored, Swarm, short};
-use crate::{Endpoint, fetch, pubsub, swarm};
+use crate::{Endpoint, pubsub, swarm};
 
 /// The longest input of these runs. What the program reads at most is longer, and takes longer than a million of them may.
 const LONGEST: usize = 32 << 10;
@@ -74,7 +75,9 @@ pub fn line(bytes: &[u8]) -> bool {
 
 /// The steps of a search.
 pub fn providers(bytes: &[u8]) -> bool {
-    fetch::named(bytes, 20).is_ok_and(|found| found.len() <= 20)
+    let mut found = Named::default();
+    let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.all(|line| found.read(line, 20).is_ok()) && found.0.len() <= 20
 }
 
 /// What became of a block that was given.

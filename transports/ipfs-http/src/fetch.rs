@@ -15,8 +15,8 @@ use crate::shared::{Shared, lock};
 
 /// The most bytes that the daemon is given at once, and one block more.
 const GIVEN_AT_ONCE: usize = 4 << 20;
-/// The most that is read of a search for providers.
-const MAX_SEARCH: usize = 4 << 20;
+/// The longest step of a search for providers that is read.
+const MAX_SEARCH: usize = 1 << 20;
 
 /// The largest block that is carried.
 pub(crate) fn max_block_bytes(shared: &Shared) -> usize {
@@ -93,7 +93,11 @@ async fn read_some(shared: &Shared, cids: &mut VecDeque<Cid>) -> Result<Vec<(Cid
         let Some(cid) = cids.pop_front() else { break };
         let served = shared.host.block(&shared.own_daemon(), &cid).await?;
         let Some(served) = served else {
-            return Err(shared.fail(ErrorKind::NotFound, "provide", format!("the node has no {cid} to provide")));
+            return Err(shared.fail(
+                ErrorKind::NotFound,
+                "provide",
+                format!("the node has no {cid} to provide"),
+            ));
         };
         let bytes = served.into_bytes();
         if bytes.len() > WIRE_BYTES {
@@ -119,33 +123,45 @@ pub(crate) async fn providers(shared: &Shared, cid: &Cid, limit: usize) -> Resul
     Ok(found)
 }
 
-/// So many daemons that say they have a block, each once; our own may be one of them.
+/// So many daemons that say they have a block, each once; our own may be one of them. What was found counts, however the
+/// search ends.
 async fn search(shared: &Shared, cid: &Cid, number: usize) -> Result<Vec<PeerAddr>> {
     let patience = shared.rpc.patience();
     let call = FindProvs { arg: cid.to_string(), num_providers: number, timeout: millis(patience) };
-    let answer = shared.rpc.search(call, patience, MAX_SEARCH).await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(fault) if matches!(fault.kind, ErrorKind::NoPeers | ErrorKind::NotFound) => return Ok(vec![]),
-        Err(fault) => return Err(shared.failed("providers", fault)),
+    let mut found = Named::default();
+    let searching = async {
+        let mut lines = shared.rpc.search_lines(call, patience, MAX_SEARCH).await?;
+        while let Some(line) = lines.next().await? {
+            found.read(&line, number)?;
+        }
+        Ok::<(), Fault>(())
     };
-    named(&answer, number).map_err(|fault| shared.failed("providers", fault))
+    match timeout(patience, searching).await.unwrap_or(Ok(())) {
+        Err(fault) if !found.0.is_empty() => tracing::debug!(%fault, %cid, "a search broke off"),
+        Err(fault) if matches!(fault.kind, ErrorKind::NoPeers | ErrorKind::NotFound) => {}
+        Err(fault) => return Err(shared.failed("providers", fault)),
+        Ok(()) => {}
+    }
+    Ok(found.0)
 }
 
-/// The first so many daemons that an answer names, each once.
-pub(crate) fn named(answer: &[u8], number: usize) -> Result<Vec<PeerAddr>, Fault> {
-    let mut found: Vec<PeerAddr> = Vec::new();
-    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+/// Daemons that a search named, each once.
+#[derive(Default)]
+pub(crate) struct Named(pub(crate) Vec<PeerAddr>);
+
+impl Named {
+    /// Reads one step of a search, as far as there is room for `number`.
+    pub(crate) fn read(&mut self, line: &[u8], number: usize) -> Result<(), Fault> {
         let step: RoutingStep = serde_json::from_slice(line).map_err(Fault::junk)?;
         let answers = Some(step.responses.0).filter(|_| step.kind == RoutingStep::ANSWER).unwrap_or_default();
         for provider in answers {
             let Some(id) = short::<PeerId>(&provider.id) else { continue };
-            if found.iter().any(|before| before.peer == Some(id)) || found.len() == number {
+            if self.0.iter().any(|before| before.peer == Some(id)) || self.0.len() == number {
                 continue;
             }
             let addrs = provider.addrs.0.iter().filter_map(|addr| short(addr));
-            found.push(PeerAddr::new(id, addrs.collect()));
+            self.0.push(PeerAddr::new(id, addrs.collect()));
         }
+        Ok(())
     }
-    Ok(found)
 }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use carrick_core::{Cid, ErrorKind};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use iroh_car::{CarHeader, CarWriter};
 
 use crate::rpc::calls::{BlockPut, BlockRm, BlockStat, DagImport, PinAdd, PinLs, PinRm, Stored, raw, short};
 use crate::rpc::{Fault, Payload, Rpc};
@@ -16,8 +17,8 @@ pub(crate) const WIRE_BYTES: usize = 2 << 20;
 const NAMED_AT_ONCE: usize = 100;
 /// How many blocks are asked about at once.
 const ASKED_AT_ONCE: usize = 16;
-/// The header of a CARv1 without roots, with its length. <https://ipld.io/specs/transport/car/carv1/#header>
-const CAR_HEADER: &[u8] = b"\x11\xa2\x65roots\x80\x67version\x01";
+/// Longer than what stands before a block in a CAR.
+const SECTION: usize = 128;
 const BLAKE3: u64 = 0x1e;
 
 /// Whether all of them are pinned by us. One that is not, or that somebody else has pinned, makes it false.
@@ -48,26 +49,27 @@ pub(crate) async fn missing(rpc: &Rpc, cids: &[Cid]) -> Result<Vec<Cid>, Fault> 
 pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
     let [(cid, bytes)] = blocks else {
         // An answer of many lines, or none: whatever failed ends it with an error.
-        return rpc.bytes(DagImport { pin_roots: false }, Payload::Parts(car(blocks))).await.map(drop);
+        let car = car(blocks).await.map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()))?;
+        return rpc.bytes(DagImport { pin_roots: false }, Payload::Part(car)).await.map(drop);
     };
     let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
     let call = BlockPut { cid_codec: "raw", mhtype, pin: false };
-    let stored: Stored = rpc.json(call, Payload::Parts(vec![bytes.clone()])).await?;
+    let stored: Stored = rpc.json(call, Payload::Part(bytes.clone())).await?;
     if short::<Cid>(&stored.key).is_some_and(|key| key.hash() == cid.hash()) {
         return Ok(());
     }
     Err(Fault::new(ErrorKind::Integrity, format!("the daemon stored {cid} as {:.100}", stored.key)))
 }
 
-/// Blocks as a CARv1, each under the name by which the daemon keeps it.
-fn car(blocks: &[(Cid, Bytes)]) -> Vec<Bytes> {
-    let sections = blocks.iter().flat_map(|(cid, bytes)| {
-        let name = raw(cid).to_bytes();
-        let mut buffer = unsigned_varint::encode::usize_buffer();
-        let length = unsigned_varint::encode::usize(name.len() + bytes.len(), &mut buffer);
-        [[length, &name].concat().into(), bytes.clone()]
-    });
-    std::iter::once(Bytes::from_static(CAR_HEADER)).chain(sections).collect()
+/// Blocks as a CARv1, each under the name by which the daemon keeps it. It needs a root, which means nothing here.
+async fn car(blocks: &[(Cid, Bytes)]) -> Result<Bytes, iroh_car::Error> {
+    let roots = blocks.iter().take(1).map(|(cid, _)| raw(cid)).collect();
+    let size = blocks.iter().map(|(_, bytes)| bytes.len() + SECTION).sum::<usize>();
+    let mut car = CarWriter::new(CarHeader::new_v1(roots), Vec::with_capacity(size + SECTION));
+    for (cid, bytes) in blocks {
+        car.write(raw(cid), bytes).await?;
+    }
+    Ok(car.finish().await?.into())
 }
 
 /// Pins blocks that the daemon has. Those that somebody has pinned recursively stay as they are.
@@ -101,7 +103,9 @@ async fn pin_each(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
 pub(crate) async fn release(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
     for some in cids.chunks(NAMED_AT_ONCE) {
         match rpc.bytes(PinRm(names(some)), Payload::Nothing).await {
-            Err(fault) if fault.kind == ErrorKind::NotFound || by_others(&fault) => unpin_each(rpc, some).await?,
+            Err(fault) if fault.kind == ErrorKind::NotFound || by_others(&fault) => {
+                unpin_each(rpc, some).await?
+            }
             Err(fault) => return Err(fault),
             Ok(_) => {}
         }
@@ -142,9 +146,9 @@ mod tests {
     #[tokio::test]
     async fn blocks_travel_as_a_car_under_raw_names() {
         let blocks = [Block::new(RAW, &b"one"[..]), Block::new(carrick_core::DAG_CBOR, &b"\x80"[..])];
-        let car = car(&blocks.each_ref().map(|block| (*block.cid(), block.bytes().clone()))).concat();
-        let mut reader = CarReader::new(Cursor::new(car), 1 << 20).await.expect("a CAR");
-        assert!(reader.roots().is_empty());
+        let given = blocks.each_ref().map(|block| (*block.cid(), block.bytes().clone()));
+        let mut reader =
+            CarReader::new(Cursor::new(car(&given).await.expect("writes")), 1 << 20).await.expect("a CAR");
         for block in &blocks {
             let read = reader.next().await.expect("reads").expect("one more");
             assert_eq!((read.cid(), read.bytes()), (&raw(block.cid()), block.bytes()));

@@ -45,9 +45,9 @@ fn clean(daemon: &Daemon) {
         let answer = daemon.post(command, None).unwrap_or_default();
         String::from_utf8_lossy(&answer).into_owned()
     };
-    let pins: Value = serde_json::from_str(&post("pin/ls?type=recursive")).unwrap_or_default();
+    let pins: Value = serde_json::from_str(&post("pin/ls?type=direct")).unwrap_or_default();
     for cid in pins["Keys"].as_object().into_iter().flatten().map(|(cid, _)| cid) {
-        post(&format!("pin/rm?arg={cid}"));
+        post(&format!("pin/rm?recursive=false&arg={cid}"));
     }
     post("repo/gc?quiet=true");
 }

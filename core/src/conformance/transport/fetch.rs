@@ -383,7 +383,8 @@ pub(super) async fn provided_block_is_served_after_provide(kit: Kit) -> Outcome 
     if near.caps().fetch.is_none() {
         return no_fetch(&near).await;
     }
-    let blocks = [put(&far, raw(&b"content"[..])).await, put(&far, raw(&b"more content"[..])).await];
+    let blocks = [&b"content"[..], b"more content", b"still more"].map(raw);
+    far.store().put(&blocks).await.expect("stores");
     let cids = blocks.each_ref().map(|block| *block.cid());
     kit.soon("that they are provided", far.fetch().provide(&cids)).await.expect("provides");
     kit.soon("that they still are", far.fetch().provide(&cids)).await.expect("provides");
@@ -414,8 +415,15 @@ pub(super) async fn withdraw_ends_it(kit: Kit) -> Outcome {
     let [near, far] = kit.pair().await;
     let Some(caps) = near.caps().fetch else { return no_fetch(&near).await };
     let [block, stays] = [put(&far, raw(&b"content"[..])).await, put(&far, raw(&b"stays"[..])).await];
-    kit.soon("that both are provided", far.fetch().provide(&[*block.cid(), *stays.cid()])).await.expect("provides");
+    kit.soon("that both are provided", far.fetch().provide(&[*block.cid(), *stays.cid()]))
+        .await
+        .expect("provides");
     let withdrawn = [*block.cid(), *raw(&b"never provided"[..]).cid()];
+    let delete = async || assert!(far.store().delete(block.cid()).await.expect("deletes"));
+    if caps.serving == Serving::FromOwnStore {
+        // Else its node may hand it over again.
+        delete().await;
+    }
     kit.soon("that it is withdrawn", far.fetch().withdraw(&withdrawn)).await.expect("withdraws");
     let other = kit.soon("the other", near.block(stays.cid(), vec![])).await.expect("it comes");
     assert_eq!(other, stays);
@@ -423,7 +431,7 @@ pub(super) async fn withdraw_ends_it(kit: Kit) -> Outcome {
     if caps.serving != Serving::FromOwnStore {
         // What the host has is served, announced or not, for as long as the host has it.
         kit.soon("a block", ask(&near, &want)).await.expect("it comes");
-        assert!(far.store().delete(block.cid()).await.expect("deletes"));
+        delete().await;
     }
     want.timeout = kit.quiet();
     let ended = refusal(kit.soon("an end", ask(&near, &want)).await);

@@ -107,7 +107,10 @@ impl Lines {
             match self.answer.chunk().await? {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Ok(Some(std::mem::take(&mut self.buffer).freeze())),
+                None => {
+                    self.searched = 0;
+                    return Ok(Some(std::mem::take(&mut self.buffer).freeze()));
+                }
             }
         }
     }

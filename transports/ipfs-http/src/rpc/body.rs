@@ -16,8 +16,8 @@ use hyper::body::{Body, Frame, SizeHint};
 /// What goes out with a call.
 pub(crate) enum Payload {
     Nothing,
-    /// One file, in pieces, without a copy.
-    Parts(Vec<Bytes>),
+    /// A file, without a copy.
+    Part(Bytes),
     /// As the typed calls of the crate make it.
     Form(Form<'static>),
 }
@@ -29,7 +29,7 @@ impl Payload {
     pub(super) fn into_body(self) -> (Sent, Option<String>) {
         match self {
             Self::Nothing => (Empty::new().map_err(never).boxed_unsync(), None),
-            Self::Parts(pieces) => {
+            Self::Part(bytes) => {
                 // Drawn anew, so that nobody can write content that ends the part.
                 let boundary = format!("carrick-{:032x}", rand::random::<u128>());
                 let head = format!(
@@ -37,9 +37,7 @@ impl Payload {
                      Content-Type: application/octet-stream\r\n\r\n"
                 );
                 let tail = format!("\r\n--{boundary}--\r\n");
-                let mut parts = VecDeque::from(pieces);
-                parts.push_front(head.into());
-                parts.push_back(tail.into());
+                let parts = VecDeque::from([head.into(), bytes, tail.into()]);
                 let kind = format!("multipart/form-data; boundary={boundary}");
                 (Parts(parts).map_err(never).boxed_unsync(), Some(kind))
             }

@@ -127,6 +127,9 @@ impl Fault {
         if kind(&["could not find", "not found", "not pinned"]) {
             return fault(ErrorKind::NotFound);
         }
+        if kind(&["mismatch in content integrity"]) {
+            return fault(ErrorKind::Integrity);
+        }
         if kind(&["over 2MiB"]) {
             return fault(ErrorKind::TooLarge);
         }
@@ -189,6 +192,7 @@ mod tests {
             ("connect 12D failure: dial to self attempted", ErrorKind::Config),
             ("cannot provide, no connected peers", ErrorKind::NoPeers),
             ("produced block is over 2MiB: big blocks can't be exchanged", ErrorKind::TooLarge),
+            ("import failed: mismatch in content integrity, expected: bafk", ErrorKind::Integrity),
             ("something new", ErrorKind::Unexpected),
         ] {
             assert_eq!(Fault::said(message).kind, kind, "{message}");

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-pub(crate) use self::answer::Answer;
+pub(crate) use self::answer::{Answer, Lines};
 pub(crate) use self::body::Payload;
 use self::connect::Connector;
 pub(crate) use self::fault::Fault;
@@ -144,6 +144,18 @@ impl Rpc {
         let call = self.prepare(&call, Payload::Nothing)?;
         let slot = place(&self.0.searches).await;
         self.send(call, within, slot, self.0.idle).await?.whole(limit).await
+    }
+
+    /// The same, line by line as it comes, none longer than `limit`.
+    pub(crate) async fn search_lines<R: ApiRequest>(
+        &self,
+        call: R,
+        within: Duration,
+        limit: usize,
+    ) -> Result<Lines, Fault> {
+        let call = self.prepare(&call, Payload::Nothing)?;
+        let slot = place(&self.0.searches).await;
+        Ok(self.send(call, within, slot, within).await?.lines(limit))
     }
 
     /// An answer of which every byte comes as it likes: a subscription. It takes no place among the requests.

@@ -1,6 +1,7 @@
 //! What a real daemon does: put, get, publish, subscribe, die and come back.
 
 mod deaths;
+mod keeps;
 mod many;
 
 use std::collections::BTreeSet;

@@ -1,11 +1,11 @@
 //! A daemon that takes no block: who puts learns it, and loses nothing.
 
 use carrick_core::dag::Layout;
-use carrick_core::{ErrorKind, GetOptions};
+use carrick_core::{ErrorKind, GetOptions, Owner};
 use tokio::time::timeout;
 
 use super::{PATIENCE, config, open, right};
-use crate::server::{Answer, Server};
+use crate::server::{ABSENT, Answer, Server};
 
 const FULL: &str =
     r#"{"Message":"put: write /repo/blocks/x: no space left on device","Code":0,"Type":"error"}"#;
@@ -14,7 +14,12 @@ const STORED: &str = r#"{"Key":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5ee
 #[tokio::test]
 async fn a_full_disk_of_the_daemon_is_told_and_the_node_keeps_what_was_put() {
     let full = Answer::Status(500, "Content-Type: application/json\r\n", FULL);
-    let server = Server::start([("block/put", vec![full, Answer::Good(STORED)])]).await;
+    let absent = || Answer::Status(500, "", ABSENT);
+    let server = Server::start([
+        ("block/put", vec![full, Answer::Good(STORED)]),
+        ("pin/add", vec![absent(), absent(), Answer::Good(r#"{"Pins":[]}"#)]),
+    ])
+    .await;
     let (node, _) = open(config(&server)).await.expect("opens");
     let put = node.put(&b"hello world"[..], Layout::default());
     let error = timeout(PATIENCE, put).await.expect("it ends").expect_err("it is full");
@@ -23,9 +28,42 @@ async fn a_full_disk_of_the_daemon_is_told_and_the_node_keeps_what_was_put() {
     assert!(error.hint().is_some_and(|hint| hint.contains("make room")), "{error:?}");
     let got = node.get(right().cid(), GetOptions::default()).await.expect("the node has it");
     assert_eq!(got.bytes, 0, "it had to be fetched");
-    // There is room again: the same put hands it over.
-    let put = node.put(&b"hello world"[..], Layout::default());
-    timeout(PATIENCE, put).await.expect("it ends").expect("it is put");
+    // There is room again: it is handed over, and pinned, without another put.
+    timeout(PATIENCE, server.until_asked("pin/add", 3)).await.expect("it is pinned");
+    let commands = server.asked();
+    assert_eq!(commands.iter().filter(|(command, _)| command == "block/put").count(), 2, "{commands:?}");
+}
+
+/// A daemon that was just started is connected to nobody whom it could tell.
+#[tokio::test]
+async fn a_root_is_announced_again_until_somebody_hears_of_it() {
+    let alone = r#"{"Message":"cannot provide, no connected peers","Code":0,"Type":"error"}"#;
+    let alone = Answer::Status(500, "", alone);
+    let server = Server::start([
+        ("block/put", vec![Answer::Good(STORED)]),
+        ("routing/provide", vec![alone.clone(), alone, Answer::Good("")]),
+    ])
+    .await;
+    let (node, _) = open(config(&server)).await.expect("opens");
+    let put = node.put(&b"hello world"[..], Layout::default()).await.expect("puts");
+    node.pin(&put.cid, Owner::user()).await.expect("pins");
+    timeout(PATIENCE, server.until_asked("routing/provide", 3)).await.expect("it is told");
+}
+
+/// The search goes on for longer than anybody waits for it.
+#[tokio::test]
+async fn providers_that_were_found_count_though_the_search_breaks_off() {
+    const FOUND: &[u8] =
+        br#"{"Type":4,"Responses":[{"ID":"12D3KooWRm8J3iL796zPFi2EtGGtUJn58AG67gcRzQ4FENEemvoK"}]}
+"#;
+    let (failed, sought) = (Answer::Failed(FOUND, "context deadline exceeded"), right());
+    for broken in [Answer::Stall(FOUND), Answer::Cut(FOUND), failed] {
+        let server = Server::start([("routing/findprovs", vec![broken])]).await;
+        let (_node, transport) = open(config(&server)).await.expect("opens");
+        let searching = transport.fetch().expect("it fetches").providers(sought.cid(), 20);
+        let found = timeout(PATIENCE, searching).await.expect("it ends").expect("one is found");
+        assert_eq!(found.len(), 1);
+    }
 }
 
 #[tokio::test]

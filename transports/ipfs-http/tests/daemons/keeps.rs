@@ -1,0 +1,93 @@
+//! What the daemon keeps for the node, and what it keeps for others.
+
+use std::sync::Arc;
+
+use carrick_core::dag::Layout;
+use carrick_core::{Block, MemoryStore, NetworkId, Node, RAW, Store};
+use carrick_interop::{Daemon, Kubo};
+use carrick_transport_ipfs_http::IpfsHttp;
+use futures::StreamExt as _;
+
+use super::{config, open, soon};
+
+fn content(bytes: u32) -> Vec<u8> {
+    (0..bytes / 4).flat_map(u32::to_be_bytes).collect()
+}
+
+fn says(daemon: &Daemon, command: &str) -> String {
+    let answer = daemon.post(command, None);
+    answer.map_or_else(|error| error.to_string(), |answer| String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A store with the same blocks.
+async fn copy(store: &dyn Store) -> MemoryStore {
+    let copy = MemoryStore::default();
+    let mut cids = store.blocks();
+    while let Some(cid) = cids.next().await {
+        let block = store.get(&cid.expect("reads")).await.expect("reads").expect("it is there");
+        copy.put(&[block]).await.expect("writes");
+    }
+    copy
+}
+
+/// Takes away all that is pinned directly, as an administrator may, and lets the garbage collection take the blocks.
+fn forget(daemon: &Daemon) {
+    let pins: serde_json::Value = serde_json::from_str(&says(daemon, "pin/ls?type=direct")).expect("JSON");
+    let pins = pins["Keys"].as_object().into_iter().flatten().map(|(cid, _)| format!("&arg={cid}"));
+    says(daemon, &format!("pin/rm?recursive=false{}", pins.collect::<String>()));
+    says(daemon, "repo/gc?quiet=true");
+}
+
+#[tokio::test]
+async fn what_a_daemon_forgot_is_handed_to_it_again_when_it_is_back_and_when_the_node_is() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let daemon = kubo.daemons()[0].clone();
+    let content = content(3 << 20);
+    let (node, transport) = open(config(&daemon)).await.expect("opens");
+    let put = soon("a put", node.put(&content[..], Layout::default())).await.expect("puts");
+    let there =
+        || daemon.post(&format!("cat?arg={}&offline=true", put.cid), None).is_ok_and(|seen| seen == content);
+    let handed_over = || async {
+        while !there() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(there());
+    says(&daemon, "repo/gc?quiet=true");
+    assert!(there(), "the garbage collection takes nothing that is kept");
+    forget(&daemon);
+    assert!(!there());
+    kubo.kill(0).expect("dies");
+    soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
+    kubo.start(0).expect("starts");
+    soon("that it is handed over", handed_over()).await;
+    let kept = copy(&**node.store()).await;
+    node.close().await.expect("closes");
+    forget(&daemon);
+    assert!(!there());
+    let config = config(&daemon);
+    let again = Node::builder()
+        .network(NetworkId::new("daemons").expect("a network"))
+        .store(Arc::new(kept))
+        .mount("ipfs-http", move |host| IpfsHttp::open(config, host));
+    let _again = again.open().await.expect("opens");
+    soon("that it is handed over", handed_over()).await;
+}
+
+#[tokio::test]
+async fn what_somebody_else_pinned_stays_when_the_node_withdraws_it() {
+    let kubo = Kubo::run(1, &[]).expect("a daemon");
+    let daemon = &kubo.daemons()[0];
+    let (node, transport) = open(config(daemon)).await.expect("opens");
+    let blocks = ["of both", "of the node"].map(|content| Block::new(RAW, content.as_bytes()));
+    daemon.post("add?cid-version=1", Some(blocks[0].bytes())).expect("adds");
+    node.put_blocks(&blocks).await.expect("puts");
+    let has =
+        |block: &Block| daemon.post(&format!("block/stat?offline=true&arg={}", block.cid()), None).is_ok();
+    assert!(blocks.iter().all(has));
+    let cids = blocks.each_ref().map(|block| *block.cid());
+    transport.fetch().expect("it fetches").withdraw(&cids).await.expect("withdraws");
+    assert_eq!(blocks.each_ref().map(has), [true, false]);
+    says(daemon, "repo/gc?quiet=true");
+    assert!(has(&blocks[0]), "its pin is as it was");
+}
