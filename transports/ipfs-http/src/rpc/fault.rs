@@ -10,6 +10,9 @@ const MAX_WORDS: usize = 300;
 
 const IS_IT_THERE: &str =
     "is the daemon running (`ipfs daemon`), and is that its address? It is `api` under the transport";
+const CERTIFICATE: &str = "`api` must name the daemon as its certificate does, and `ca` the file of the certificate that signed it \
+                           where the system does not trust that";
+const NO_TLS: &str = "it speaks no TLS: write `api` with http://, or correct it";
 const OTHER_PROGRAM: &str = "something else listens there: correct `api` under the transport";
 const OTHER_WORDS: &str =
     "something else may listen there, or want TLS: see `api` under the transport, and write https:// for TLS";
@@ -51,7 +54,13 @@ impl Fault {
 
     /// No connection could be made.
     pub(crate) fn unreachable(why: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Unreachable, format!("no connection: {why}")).mend(IS_IT_THERE)
+        let why = why.to_string();
+        let hint = match () {
+            () if why.contains("certificate") => CERTIFICATE,
+            () if why.contains("InvalidContentType") || why.contains("handshake") => NO_TLS,
+            () => IS_IT_THERE,
+        };
+        Self::new(ErrorKind::Unreachable, format!("no connection: {why}")).mend(hint)
     }
 
     /// The connection ended in the middle of an answer.
@@ -74,6 +83,11 @@ impl Fault {
             format!("the answer is not what Kubo says: {}", clean(&what.to_string())),
         )
         .mend(OTHER_PROGRAM)
+    }
+
+    /// What came is not even HTTP: another program, or TLS.
+    pub(crate) fn no_http(what: impl fmt::Display) -> Self {
+        Self::junk(format_args!("no HTTP: {what}")).mend(OTHER_WORDS)
     }
 
     /// An answer other than 200.

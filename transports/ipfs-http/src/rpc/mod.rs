@@ -192,7 +192,7 @@ impl Rpc {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_connect() => return Err(named(Fault::unreachable(causes(&error)))),
             Ok(Err(error)) if no_http(&error) => {
-                return Err(named(Fault::junk(format_args!("no HTTP: {}", causes(&error)))));
+                return Err(named(Fault::no_http(causes(&error))));
             }
             Ok(Err(error)) => return Err(named(Fault::cut(causes(&error)))),
             Err(_) => return Err(named(Fault::silent("no answer", within))),

@@ -3,6 +3,7 @@
 mod server;
 mod starts;
 mod stores;
+mod tls;
 mod waits;
 
 use std::sync::Arc;
@@ -24,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn config(server: &Server) -> IpfsHttpConfig {
     let mut config = IpfsHttpConfig::default();
     config.api = server.api.parse().expect("an address");
-    config.request_timeout = Seconds(Duration::from_millis(500));
-    config.idle_timeout = Seconds(Duration::from_millis(500));
+    config.request_timeout = Seconds(Duration::from_secs(2));
+    config.idle_timeout = Seconds(Duration::from_secs(2));
     config.pubsub = false;
     config
 }

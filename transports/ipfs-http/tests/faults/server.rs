@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 /// What is answered to a command.
 #[derive(Clone, Debug)]
@@ -53,6 +56,14 @@ pub(crate) struct Server {
 impl Server {
     /// One that is a good daemon but for what the script says.
     pub(crate) async fn start(script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
+        Self::start_behind(None, script).await
+    }
+
+    /// The same, behind TLS if there is one.
+    pub(crate) async fn start_behind(
+        tls: Option<TlsAcceptor>,
+        script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>,
+    ) -> Self {
         let mut all = Script::from([
             (
                 "id",
@@ -84,12 +95,23 @@ impl Server {
         all.insert("routing/provide", vec![Answer::Good("")]);
         all.extend(script);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let api = format!("http://{}", listener.local_addr().expect("bound"));
+        let addr = listener.local_addr().expect("bound");
+        let api = if tls.is_some() {
+            format!("https://localhost:{}", addr.port())
+        } else {
+            format!("http://{addr}")
+        };
         let server = Self { api, script: Arc::new(Mutex::new(all)), asked: watch::Sender::default() };
         let this = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(this.clone().serve(stream));
+                let (this, tls) = (this.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(tls) => this.serve(tls.accept(stream).await?).await,
+                        None => this.serve(stream).await,
+                    }
+                });
             }
         });
         server
@@ -108,7 +130,7 @@ impl Server {
     }
 
     /// One request a connection.
-    async fn serve(self, stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
         let mut stream = BufReader::new(stream);
         let (mut head, mut line) = (Vec::new(), String::new());
         while stream.read_line(&mut line).await? > 2 {
@@ -132,7 +154,8 @@ impl Server {
                 break;
             }
         }
-        answer(stream.get_mut(), self.next(&command)).await
+        answer(stream.get_mut(), self.next(&command)).await?;
+        stream.get_mut().shutdown().await
     }
 
     fn next(&self, command: &str) -> Answer {
@@ -147,7 +170,7 @@ impl Server {
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nServer: kubo/0.43.0\r\nTrailer: X-Stream-Error\r\n\
                          Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
 
-async fn answer(to: &mut TcpStream, answer: Answer) -> std::io::Result<()> {
+async fn answer(to: &mut (impl AsyncWrite + Unpin), answer: Answer) -> std::io::Result<()> {
     let chunk = |bytes: &[u8]| {
         let head = format!("{:x}\r\n", bytes.len());
         [CHUNKED, head.as_bytes(), bytes, b"\r\n"].concat()

@@ -7,7 +7,7 @@ use super::{config, open, refused};
 use crate::server::{Answer, Server};
 
 #[track_caller]
-fn told(error: &Error, kind: ErrorKind, words: &str, mend: &str) {
+pub(super) fn told(error: &Error, kind: ErrorKind, words: &str, mend: &str) {
     assert_eq!(error.kind(), kind, "{error}");
     assert!(error.to_string().contains(words), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains(mend)), "{error}: {:?}", error.hint());
