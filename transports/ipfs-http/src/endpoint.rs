@@ -10,7 +10,7 @@ use carrick_core::{Error, Multiaddr, Protocol};
 use hyper::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::wrong;
+use crate::access::wrong;
 
 /// Where a daemon's RPC is: a URL or a Unix socket. Holds no secret, so it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

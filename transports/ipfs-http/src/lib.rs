@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod announce;
 mod config;
 #[cfg(feature = "fuzzing")]
@@ -15,7 +16,8 @@ mod shared;
 mod swarm;
 mod transport;
 
-pub use config::{Auth, IpfsHttpConfig, Provide, Scheme, Seconds};
+pub use access::{Auth, Scheme, Seconds};
+pub use config::{IpfsHttpConfig, Provide};
 pub use endpoint::Endpoint;
 pub use transport::IpfsHttp;
 

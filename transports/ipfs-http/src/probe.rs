@@ -7,7 +7,7 @@ use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, short};
 use crate::rpc::fault::{PUBSUB_OFF, clean};
 use crate::rpc::{Fault, Payload, Rpc};
 
-/// Asks who the daemon is, and whether it can what is wanted of it. Each answer is a fact that `status` shows.
+/// Asks who the daemon is, and whether it can what a transport wants of it. Each answer is a fact that `status` shows.
 pub(crate) async fn probe(rpc: &Rpc, host: &Host, pubsub: bool) -> Result<Identity> {
     let identity = ask(rpc, host).await.map_err(|fault| fault.into_error("open"))?;
     if pubsub {
@@ -18,17 +18,12 @@ pub(crate) async fn probe(rpc: &Rpc, host: &Host, pubsub: bool) -> Result<Identi
              the same; `relay = \"after-verdict\"` under [node.require] refuses to start instead"
         );
     }
-    if rpc.shows_secret_in_clear() {
-        tracing::warn!(at = %rpc.endpoint(), "the secret of the daemon crosses the network in the clear: use https");
-    }
     Ok(identity)
 }
 
-/// Asks who the daemon is, and how old.
+/// Asks who the daemon is, and how old, and has `status` show it.
 pub(crate) async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
-    let identity = who(rpc).await?;
-    let version = clean(&rpc.version().await?.version);
-    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version, "found a daemon");
+    let (identity, version) = find(rpc).await?;
     for (what, value) in
         [("daemon", &identity.id), ("version", &version), ("api", &rpc.endpoint().to_string())]
     {
@@ -37,7 +32,16 @@ pub(crate) async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
     Ok(identity)
 }
 
-async fn who(rpc: &Rpc) -> Result<Identity, Fault> {
+/// Asks who the daemon is, and how old.
+pub(crate) async fn find(rpc: &Rpc) -> Result<(Identity, String), Fault> {
+    let identity = who(rpc).await?;
+    let version = clean(&rpc.version().await?.version);
+    tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version, "found a daemon");
+    Ok((identity, version))
+}
+
+/// Asks who the daemon is.
+pub(crate) async fn who(rpc: &Rpc) -> Result<Identity, Fault> {
     let identity: Identity = rpc.json(Id {}, Payload::Nothing).await?;
     match short::<PeerId>(&identity.id) {
         Some(_) => Ok(identity),

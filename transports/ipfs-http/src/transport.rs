@@ -36,7 +36,9 @@ impl IpfsHttp {
         let instance = host.instance().to_owned();
         let named = |error: carrick_core::Error| error.on(instance.clone());
         config.check().map_err(named)?;
-        let rpc = Rpc::new(&config, host.clone()).map_err(named)?;
+        let counted = host.clone();
+        let opened = move || counted.count("connections_opened", 1);
+        let rpc = Rpc::new(&config.access(), opened).map_err(named)?;
         let found = probe::probe(&rpc, &host, config.pubsub).await.map_err(named)?;
         let (announcing, waiting) = mpsc::channel(announce::MAX_WAITING);
         let shared = Arc::new(Shared {

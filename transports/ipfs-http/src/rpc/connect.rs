@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use carrick_core::{BoxError, Host, Result};
+use carrick_core::{BoxError, Result};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hyper::Uri;
@@ -20,17 +20,20 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
-use crate::config::wrong;
-use crate::{Endpoint, IpfsHttpConfig};
+use crate::Endpoint;
+use crate::access::{Access, wrong};
 
 /// How long a silent connection stands before the far end is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Opens connections to one daemon, and counts them.
+/// Hears of each connection that is opened.
+type Opened = Arc<dyn Fn() + Send + Sync>;
+
+/// Opens connections to one daemon.
 #[derive(Clone)]
 pub(super) struct Connector {
     way: Way,
-    host: Host,
+    opened: Opened,
     timeout: Duration,
 }
 
@@ -41,23 +44,23 @@ enum Way {
 }
 
 impl Connector {
-    pub(super) fn new(config: &IpfsHttpConfig, host: Host) -> Result<Self> {
-        let way = match config.api.socket() {
+    pub(super) fn new(access: &Access, opened: Opened) -> Result<Self> {
+        let way = match access.api.socket() {
             Some(path) => Way::Socket(path),
-            None => Way::Net(net(config)?),
+            None => Way::Net(net(access)?),
         };
-        Ok(Self { way, host, timeout: config.connect_timeout.0 })
+        Ok(Self { way, opened, timeout: access.connect_timeout })
     }
 }
 
-fn net(config: &IpfsHttpConfig) -> Result<HttpsConnector<HttpConnector>> {
+fn net(access: &Access) -> Result<HttpsConnector<HttpConnector>> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEPALIVE));
     http.set_keepalive_interval(Some(KEEPALIVE / 3));
     http.set_keepalive_retries(Some(3));
-    let tls = tls(&config.api, config.ca.as_deref())?;
+    let tls = tls(&access.api, access.ca.as_deref())?;
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http))
 }
 
@@ -113,11 +116,11 @@ impl Service<Uri> for Connector {
                 .boxed()
             }
         };
-        let (host, limit) = (self.host.clone(), self.timeout);
+        let (opened, limit) = (Arc::clone(&self.opened), self.timeout);
         async move {
             let late = || format!("nobody answered within {} s", limit.as_secs_f64());
             let stream = tokio::time::timeout(limit, connecting).await.map_err(|_| late())??;
-            host.count("connections_opened", 1);
+            opened();
             Ok(stream)
         }
         .boxed()

@@ -9,15 +9,15 @@ use ipfs_api_prelude::ApiError;
 const MAX_WORDS: usize = 300;
 
 const IS_IT_THERE: &str =
-    "is the daemon running (`ipfs daemon`), and is that its address? It is `api` under the transport";
+    "is the daemon running (`ipfs daemon`), and is that its address? It is `api` in the configuration";
 const CERTIFICATE: &str = "`api` must name the daemon as its certificate does, and `ca` the file of the certificate that signed it \
                            where the system does not trust that";
 const NO_TLS: &str = "it speaks no TLS: write `api` with http://, or correct it";
-const OTHER_PROGRAM: &str = "something else listens there: correct `api` under the transport";
-const OTHER_WORDS: &str =
-    "something else may listen there, or want TLS: see `api` under the transport, and write https:// for TLS";
-const TOKEN: &str = "the daemon's secret goes under `auth` of the transport; it stands in `API.Authorizations` of its own \
-                     configuration";
+const OTHER_PROGRAM: &str = "something else listens there: correct `api` in the configuration";
+const OTHER_WORDS: &str = "something else may listen there, or want TLS: see `api` in the configuration, and write https:// \
+                           for TLS";
+const TOKEN: &str = "the daemon's secret goes under `auth`, beside `api`; it stands in `API.Authorizations` of the daemon's \
+                     own configuration";
 pub(crate) const PUBSUB_OFF: &str = "run `ipfs config --json Pubsub.Enabled true` and restart the daemon, or set \
                                      `pubsub = false` under the transport to fetch only";
 const SLOW: &str =

@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use carrick_core::{Host, Result};
+use carrick_core::Result;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
@@ -28,8 +28,8 @@ pub(crate) use self::answer::{Answer, Lines};
 pub(crate) use self::body::Payload;
 use self::connect::Connector;
 pub(crate) use self::fault::Fault;
-use crate::config::{Auth, Scheme, wrong};
-use crate::{Endpoint, IpfsHttpConfig};
+use crate::Endpoint;
+use crate::access::{Access, Auth, Scheme, wrong};
 
 /// The longest answer in JSON that is read.
 const MAX_JSON: usize = 8 << 20;
@@ -64,42 +64,40 @@ impl fmt::Debug for Rpc {
 }
 
 impl Rpc {
-    /// Reads the secret and the certificates; connects to nobody yet.
+    /// Reads the secret and the certificates; connects to nobody yet. `opened` hears of each connection.
     ///
     /// # Errors
     /// `Config` for what cannot be read.
-    pub(crate) fn new(config: &IpfsHttpConfig, host: Host) -> Result<Self> {
-        let endpoint = config.api.clone();
+    pub(crate) fn new(access: &Access, opened: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        let endpoint = access.api.clone();
         let base = endpoint.base().to_string();
         let base = format!("{}/api/v0", base.trim_end_matches('/'));
         let base = base.parse().map_err(|error| wrong(format!("api {endpoint}: {error}")))?;
-        let connector = Connector::new(config, host)?;
+        if access.auth.is_some() && endpoint.is_in_clear() {
+            tracing::warn!(at = %endpoint, "the secret of the daemon crosses the network in the clear: use https");
+        }
+        let connector = Connector::new(access, Arc::new(opened))?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOLED)
             // More than are used at once: one that comes back a moment late is not closed for it.
-            .pool_max_idle_per_host(4 * config.concurrency)
+            .pool_max_idle_per_host(4 * access.concurrency)
             .build(connector);
         Ok(Self(Arc::new(Inner {
-            auth: config.auth.as_ref().map(authorization).transpose()?,
+            auth: access.auth.as_ref().map(authorization).transpose()?,
             endpoint,
             base,
             client,
-            request: config.request_timeout.0,
-            idle: config.idle_timeout.0,
-            calls: Arc::new(Semaphore::new(config.concurrency)),
-            searches: Arc::new(Semaphore::new(config.concurrency)),
+            request: access.request_timeout,
+            idle: access.idle_timeout,
+            calls: Arc::new(Semaphore::new(access.concurrency)),
+            searches: Arc::new(Semaphore::new(access.concurrency)),
         })))
     }
 
     /// Where the daemon is.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
-    }
-
-    /// Whether the secret can be read by whoever is between here and the daemon.
-    pub(crate) fn shows_secret_in_clear(&self) -> bool {
-        self.0.auth.is_some() && self.0.endpoint.is_in_clear()
     }
 
     /// How long the daemon may take to begin an answer.
