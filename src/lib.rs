@@ -18,10 +18,10 @@
 //! A program that wants no command line leaves its dependencies out:
 //! `carrick = { version = "0.1", default-features = false }`. A plugin crate of yours is linked by naming it once:
 //! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with; `ipfs-http`,
-//! one of the default, the transport over a Kubo daemon.
+//! one of the default, the transport and the store over a Kubo daemon.
 
 pub use carrick_core::*;
-/// The transport `ipfs-http`, over a Kubo daemon.
+/// The transport and the store `ipfs-http`, over a Kubo daemon.
 #[cfg(feature = "ipfs-http")]
 pub use carrick_transport_ipfs_http as ipfs_http;
 /// The transport `memory`, for tests and simulations.
@@ -56,6 +56,7 @@ mod tests {
             vec!["transport memory", "transport quic", "store fjall", "store memory", "validator authors"];
         if cfg!(feature = "ipfs-http") {
             expected.insert(0, "transport ipfs-http");
+            expected.insert(4, "store ipfs-http");
         }
         assert_eq!(linked, expected);
     }

@@ -12,16 +12,27 @@ use common::{LOCAL, Lines, Ran, Up, carrick, run, until_on_topic, until_peers};
 /// A node over its daemon.
 fn behind(dir: &Path, name: &str, daemon: &Daemon) -> Up {
     run(dir, ["init", name, "--network", "test", "--transport", "ipfs-http"]).ok();
-    let file = dir.join(name).join("carrick.toml");
-    let text = fs::read_to_string(&file).expect("written");
     let api = format!("api = {:?}", daemon.api);
-    fs::write(&file, text.replace("# api = \"http://127.0.0.1:5001\"", &api)).expect("written");
+    edit(dir, name, |text| text.replace("# api = \"http://127.0.0.1:5001\"", &api));
     Up::start(&dir.join(name))
 }
 
 fn direct(dir: &Path, name: &str) -> Up {
     run(dir, ["init", name, "--network", "test", "--listen", LOCAL]).ok();
     Up::start(&dir.join(name))
+}
+
+/// Changes the configuration of a node.
+fn edit(dir: &Path, name: &str, change: impl Fn(&str) -> String) {
+    let file = dir.join(name).join("carrick.toml");
+    let text = fs::read_to_string(&file).expect("written");
+    fs::write(&file, change(&text)).expect("written");
+}
+
+/// Has a node keep its blocks in a daemon.
+fn store_in(dir: &Path, name: &str, daemon: &Daemon) {
+    let table = format!("[store.ipfs-http]\napi = {:?}\n", daemon.api);
+    edit(dir, name, |text| text.replace("[node]\n", "[node]\nstore = \"ipfs-http\"\n") + &table);
 }
 
 /// What two nodes do together, and what comes of it: the CID of a file, and the messages heard.
@@ -64,6 +75,65 @@ fn a_line_of_configuration_changes_the_transport_and_nothing_else() {
         node.terminate();
         assert_eq!(node.end().1, 0);
     }
+}
+
+#[test]
+fn what_a_daemon_stores_survives_its_garbage_collection_and_both_restarts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut kubo = Kubo::run(2, &["--connect", "--durable"]).expect("two daemons");
+    let (ours, elsewhere) = (kubo.daemons()[0].clone(), kubo.daemons()[1].clone());
+    run(dir.path(), ["init", "a", "--network", "test", "--listen", LOCAL]).ok();
+    run(dir.path(), ["init", "b", "--network", "test", "--transport", "ipfs-http"]).ok();
+    edit(dir.path(), "b", |text| {
+        text.replace("# api = \"http://127.0.0.1:5001\"", &format!("api = {:?}", ours.api))
+    });
+    let other = direct(dir.path(), "c");
+    let input = dir.path().join("input");
+    for (name, fill) in [("a", 1), ("b", 2)] {
+        fs::write(&input, vec![fill; 3_000_000]).expect("written");
+        store_in(dir.path(), name, &ours);
+        let node = Up::start(&dir.path().join(name));
+        let put = node.run(["put".as_ref(), "--json".as_ref(), input.as_os_str()]).ok().json();
+        let cid = put[0]["cid"].as_str().expect("a CID").to_owned();
+        let before = node.run(["status", "--json"]).ok().json()[0]["store"].clone();
+        assert!(before["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{before}");
+        ours.post("repo/gc", None).expect("collects");
+        node.terminate();
+        assert_eq!(node.end().1, 0);
+        kubo.kill(0).expect("dies");
+        kubo.start(0).expect("starts");
+
+        let node = Up::start(&dir.path().join(name));
+        assert_eq!(node.run(["status", "--json"]).ok().json()[0]["store"], before);
+        node.run(["get", &cid, "-o", "again"]).ok();
+        assert!(fs::read(node.dir.join("again")).expect("there") == fs::read(&input).expect("there"));
+        if name == "a" {
+            other.run(["connect", &node.addr()]).ok();
+            other.run(["get", &cid, "-o", "out"]).ok();
+            assert!(fs::read(other.dir.join("out")).expect("there") == fs::read(&input).expect("there"));
+        }
+        // For other programs it is a file in the daemon.
+        kubo.connect(0, 1).expect("connects");
+        let seen = elsewhere.post(&format!("cat?arg={cid}&timeout=60s"), None).expect("cat");
+        assert!(seen == fs::read(&input).expect("there"));
+        node.terminate();
+        assert_eq!(node.end().1, 0);
+    }
+}
+
+#[test]
+fn a_store_without_its_daemon_is_exit_code_3_and_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    run(dir.path(), ["init", "a", "--listen", LOCAL]).ok();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound");
+    let api = format!("store.ipfs-http.api=http://{free}");
+    let up = ["--set", "node.store=ipfs-http", "--set", &api, "up", "--json"];
+    let refused = run(&dir.path().join("a"), up).fails(3).error();
+    assert_eq!(refused["kind"], "unreachable", "{refused}");
+    assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("ipfs daemon")), "{refused}");
+    let plugins = run(dir.path(), ["plugins", "--json"]).ok().json();
+    let ours = plugins.iter().find(|plugin| plugin["kind"] == "store" && plugin["name"] == "ipfs-http");
+    assert!(ours.is_some_and(|ours| ours["keys"].to_string().contains("max_bytes")), "{plugins:?}");
 }
 
 #[test]

@@ -32,6 +32,12 @@ const NETWORK: [&str; 13] = [
     "tungstenite",
 ];
 
+/// What may depend on a sibling, and why that is right.
+///
+/// The store `ipfs-http` keeps in a database what a daemon cannot hold; to write another one would be worse, see decision
+/// 0020.
+const SIBLINGS: [(&str, &str); 1] = [("carrick-transport-ipfs-http", "carrick-plugin-store-fjall")];
+
 /// How a person finds out where a dependency comes from.
 const SHOW: &str = "to see the way: cargo tree --package PACKAGE --invert DEPENDENCY \
      --all-features --edges normal,build --target all";
@@ -114,6 +120,7 @@ fn tree(package: &str) -> Command {
 fn wrong_arrows(layer: Layer, package: &str, tree: &str) -> Vec<String> {
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let dependencies = names.into_iter().filter(|name| *name != package);
+    let dependencies = dependencies.filter(|name| !SIBLINGS.contains(&(package, name)));
     let fault = |name| layer.forbids(name).map(|why| format!("{package} depends on {name}: {why}"));
     dependencies.filter_map(fault).collect()
 }
@@ -145,6 +152,13 @@ mod tests {
     fn a_transport_knows_the_core_alone() {
         let packages = ["carrick-transport-quic", CORE, "quinn", "carrick-plugin-ledger"];
         assert_eq!(blamed(Layer::Transport, &packages), ["carrick-plugin-ledger"]);
+    }
+
+    #[test]
+    fn a_reasoned_sibling_is_for_one_package() {
+        let store = "carrick-plugin-store-fjall";
+        assert_eq!(blamed(Layer::Transport, &["carrick-transport-ipfs-http", CORE, store]), [""; 0]);
+        assert_eq!(blamed(Layer::Transport, &["carrick-transport-quic", CORE, store]), [store]);
     }
 
     #[test]

@@ -14,7 +14,10 @@ use crate::{Block, Result};
 ///
 /// Blocks are named by their CID, so writing one twice is writing it once, and a block is there whole or not at all.
 /// Everything written is durable when the call returns; concurrent writers may share one flush. All methods fail with
-/// `Closed` after [`close`](Store::close), and none of them waits for the network.
+/// `Closed` after [`close`](Store::close), and none of them waits for peers.
+///
+/// A store may keep blocks in another program. Where that cannot be reached, `get` and `put` answer `Unreachable`, `Timeout`
+/// or `Unauthorized`, and never that a block is not there.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// Reads a block, compared with its CID again: a damaged one is an error, never handed out.

@@ -19,6 +19,8 @@ const NAMED_AT_ONCE: usize = 100;
 const ASKED_AT_ONCE: usize = 16;
 /// Longer than what stands before a block in a CAR.
 const SECTION: usize = 128;
+/// How often a garbage collection of the daemon may come between giving and pinning.
+const GARBAGE_COLLECTIONS: usize = 2;
 const BLAKE3: u64 = 0x1e;
 
 /// Whether all of them are pinned by us. One that is not, or that somebody else has pinned, makes it false.
@@ -45,6 +47,27 @@ pub(crate) async fn missing(rpc: &Rpc, cids: &[Cid]) -> Result<Vec<Cid>, Fault> 
     asking.buffered(ASKED_AT_ONCE).try_filter_map(async |missing| Ok(missing)).try_collect().await
 }
 
+/// Gives the daemon blocks of any size and pins them.
+pub(crate) async fn hold(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
+    let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| *cid).collect();
+    // No CAR takes a block of 8 MiB.
+    let (large, usual): (Vec<_>, Vec<_>) =
+        blocks.iter().cloned().partition(|(_, bytes)| bytes.len() > WIRE_BYTES);
+    let mut tries = 0..GARBAGE_COLLECTIONS;
+    loop {
+        for one in &large {
+            give(rpc, std::slice::from_ref(one)).await?;
+        }
+        if !usual.is_empty() {
+            give(rpc, &usual).await?;
+        }
+        match pin(rpc, &cids).await {
+            Err(fault) if fault.kind == ErrorKind::NotFound && tries.next().is_some() => {}
+            pinned => return pinned,
+        }
+    }
+}
+
 /// Gives the daemon blocks, in one call. It hashes them.
 pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
     let [(cid, bytes)] = blocks else {
@@ -53,7 +76,7 @@ pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault
         return rpc.bytes(DagImport { pin_roots: false }, Payload::Part(car)).await.map(drop);
     };
     let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
-    let call = BlockPut { cid_codec: "raw", mhtype, pin: false };
+    let call = BlockPut { cid_codec: "raw", mhtype, pin: false, allow_big_block: true };
     let stored: Stored = rpc.json(call, Payload::Part(bytes.clone())).await?;
     if short::<Cid>(&stored.key).is_some_and(|key| key.hash() == cid.hash()) {
         return Ok(());

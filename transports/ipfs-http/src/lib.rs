@@ -13,12 +13,15 @@ mod probe;
 mod pubsub;
 mod rpc;
 mod shared;
+mod store;
 mod swarm;
 mod transport;
 
 pub use access::{Auth, Scheme, Seconds};
 pub use config::{IpfsHttpConfig, Provide};
 pub use endpoint::Endpoint;
+pub use store::{IpfsHttpStore, IpfsHttpStoreConfig};
 pub use transport::IpfsHttp;
 
 carrick_core::register_transport!("ipfs-http", IpfsHttpConfig, IpfsHttp::open);
+carrick_core::register_store!("ipfs-http", IpfsHttpStoreConfig, IpfsHttpStore::open);

@@ -48,6 +48,7 @@ calls! {
         #[serde(rename = "cid-codec")] cid_codec: &'static str,
         mhtype: &'static str,
         pin: bool,
+        #[serde(rename = "allow-big-block")] allow_big_block: bool,
     }
     /// Whether the daemon has a block; the crate's own asks the network too.
     "/block/stat" BlockStat { arg: String, offline: bool }
@@ -270,9 +271,12 @@ mod tests {
     #[test]
     fn calls_are_written_as_kubo_reads_them() {
         let base = "http://127.0.0.1:5001/api/v0".parse().expect("a URL");
-        let put = BlockPut { cid_codec: "raw", mhtype: "sha2-256", pin: true };
+        let put = BlockPut { cid_codec: "raw", mhtype: "sha2-256", pin: true, allow_big_block: true };
         let url = put.absolute_url(&base).expect("a URL").to_string();
-        assert_eq!(url, "http://127.0.0.1:5001/api/v0/block/put?cid-codec=raw&mhtype=sha2-256&pin=true");
+        assert_eq!(
+            url,
+            "http://127.0.0.1:5001/api/v0/block/put?cid-codec=raw&mhtype=sha2-256&pin=true&allow-big-block=true"
+        );
         let many = PinAdd(vec!["one".into(), "two".into()]).absolute_url(&base).expect("a URL").to_string();
         let query = "recursive=false&offline=true&arg=one&arg=two";
         assert_eq!(many, format!("http://127.0.0.1:5001/api/v0/pin/add?{query}"));

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 use super::{PATIENCE, config, open, right};
 use crate::server::{ABSENT, Answer, Server};
 
-const FULL: &str =
+pub(super) const FULL: &str =
     r#"{"Message":"put: write /repo/blocks/x: no space left on device","Code":0,"Type":"error"}"#;
-const STORED: &str = r#"{"Key":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e","Size":11}"#;
+pub(super) const STORED: &str =
+    r#"{"Key":"bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e","Size":11}"#;
 
 #[tokio::test]
 async fn a_full_disk_of_the_daemon_is_told_and_the_node_keeps_what_was_put() {
