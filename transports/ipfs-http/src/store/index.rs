@@ -7,6 +7,7 @@
 //! | `hash/HASH/CID` | nothing: the same block by its hash, which is all that the daemon knows it by |
 //! | `owed/HASH` | nothing: a block that is gone here, and not yet released in the daemon |
 //! | `meta/KEY` | a piece of metadata of the node's |
+//! | `usage` | how many blocks there are, and how many bytes: written with each change of them |
 //! | `daemon` | the daemon that holds the blocks |
 //!
 //! CIDs and hashes are written in hexadecimal, which sorts as their bytes do.
@@ -21,6 +22,7 @@ const CID: &str = "cid/";
 const HASH: &str = "hash/";
 const OWED: &str = "owed/";
 const META: &str = "meta/";
+const USAGE: &str = "usage";
 const DAEMON: &str = "daemon";
 /// Less than this on the disk is none; the database needs it to tidy up.
 const RESERVE_BYTES: u64 = 8 << 20;
@@ -33,9 +35,9 @@ pub(super) struct Index {
     pub(super) inner: FjallStore,
 }
 
-/// A block that was taken out.
+/// What is left when a block was taken out.
 pub(super) struct Removed {
-    pub(super) size: u64,
+    pub(super) usage: Usage,
     /// Whether no other CID names the same bytes.
     pub(super) last: bool,
 }
@@ -50,23 +52,21 @@ impl Index {
 
     /// The size of a block that is there.
     pub(super) async fn size(&self, cid: &Cid) -> Result<Option<u64>> {
-        self.inner.meta(&cid_key(cid)).await?.as_ref().map(read_size).transpose()
+        self.inner.meta(&cid_key(cid)).await?.as_deref().map(read_number).transpose()
     }
 
     pub(super) fn blocks(&self) -> BoxStream<'_, Result<Cid>> {
         self.inner.list_meta(CID).and_then(async |(key, _)| read_cid(&key[CID.len()..])).boxed()
     }
 
-    /// Counted, not remembered: no crash can make it wrong.
     pub(super) async fn usage(&self) -> Result<Usage> {
-        let sizes = self.inner.list_meta(CID).and_then(async |(_, size)| read_size(&size));
-        sizes
-            .try_fold(Usage::new(0, 0), async |all, size| Ok(Usage::new(all.blocks + 1, all.bytes + size)))
-            .await
+        let Some(value) = self.inner.meta(USAGE).await? else { return Ok(Usage::new(0, 0)) };
+        let (blocks, bytes) = value.split_at_checked(8).ok_or_else(|| damaged("the usage is cut"))?;
+        Ok(Usage::new(read_number(blocks)?, read_number(bytes)?))
     }
 
-    /// Enters blocks; none of them is owed any longer.
-    pub(super) async fn add(&self, blocks: &[Block]) -> Result<()> {
+    /// Enters blocks, after which so much is there; none of them is owed any longer.
+    pub(super) async fn add(&self, blocks: &[Block], usage: Usage) -> Result<()> {
         let entries = blocks.iter().flat_map(|block| {
             let (cid, size) = (block.cid(), (block.size() as u64).to_be_bytes());
             [
@@ -75,7 +75,7 @@ impl Index {
                 (owed_key(cid), None),
             ]
         });
-        self.inner.set_meta(&entries.collect::<Vec<Entry>>()).await
+        self.inner.set_meta(&entries.chain([usage_entry(usage)]).collect::<Vec<Entry>>()).await
     }
 
     /// Takes a block out, and owes it to the daemon if `owe` says so and no other CID names it.
@@ -83,12 +83,14 @@ impl Index {
         let Some(size) = self.size(cid).await? else { return Ok(None) };
         let same = self.inner.list_meta(&hash_prefix(cid)).take(2).try_collect::<Vec<_>>().await?;
         let last = same.len() == 1;
-        let mut entries = vec![(cid_key(cid), None), (hash_key(cid), None)];
+        let before = self.usage().await?;
+        let usage = Usage::new(before.blocks.saturating_sub(1), before.bytes.saturating_sub(size));
+        let mut entries = vec![(cid_key(cid), None), (hash_key(cid), None), usage_entry(usage)];
         if owe && last {
             entries.push((owed_key(cid), Some(Bytes::new())));
         }
         self.inner.set_meta(&entries).await?;
-        Ok(Some(Removed { size, last }))
+        Ok(Some(Removed { usage, last }))
     }
 
     /// What the daemon holds for nobody, each by the name under which it has the bytes.
@@ -158,9 +160,14 @@ fn read_cid(hex: &str) -> Result<Cid> {
         .ok_or_else(|| damaged("an entry of the index is no CID"))
 }
 
-fn read_size(value: &Bytes) -> Result<u64> {
-    let size = <[u8; 8]>::try_from(&value[..]).map_err(|_| damaged("an entry of the index has no size"))?;
-    Ok(u64::from_be_bytes(size))
+fn usage_entry(usage: Usage) -> Entry {
+    let numbers = [usage.blocks.to_be_bytes(), usage.bytes.to_be_bytes()].concat();
+    (USAGE.into(), Some(numbers.into()))
+}
+
+fn read_number(value: &[u8]) -> Result<u64> {
+    let number = value.try_into().map_err(|_| damaged("an entry of the index is no number"))?;
+    Ok(u64::from_be_bytes(number))
 }
 
 fn damaged(detail: &str) -> Error {

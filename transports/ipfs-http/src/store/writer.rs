@@ -200,7 +200,7 @@ impl Writer {
     async fn keep(&mut self, group: Group) {
         let Group { new, usage, waiting } = group;
         let blocks: Vec<Block> = new.into_values().collect();
-        let kept = self.hold(&blocks).await;
+        let kept = self.hold(&blocks, usage).await;
         if kept.is_ok() {
             *lock(&self.usage) = usage;
             for block in &blocks {
@@ -212,7 +212,7 @@ impl Writer {
         }
     }
 
-    async fn hold(&self, blocks: &[Block]) -> Result<()> {
+    async fn hold(&self, blocks: &[Block], usage: Usage) -> Result<()> {
         // An empty one is known by its CID.
         let given = blocks.iter().filter(|block| block.size() > 0);
         let given: Vec<_> = given.map(|block| (*block.cid(), block.bytes().clone())).collect();
@@ -220,12 +220,12 @@ impl Writer {
             hold::hold(&self.daemon.rpc, &given).await.map_err(|fault| fault.into_error("put"))?;
             self.daemon.is_the_same("put").await?;
         }
-        if blocks.is_empty() { Ok(()) } else { self.index.add(blocks).await }
+        if blocks.is_empty() { Ok(()) } else { self.index.add(blocks, usage).await }
     }
 
     async fn delete(&mut self, cid: &Cid) -> Result<bool> {
-        let Some(Removed { size, last }) = self.index.remove(cid, true).await? else { return Ok(false) };
-        self.count_out(size);
+        let Some(Removed { usage, last }) = self.index.remove(cid, true).await? else { return Ok(false) };
+        *lock(&self.usage) = usage;
         if last {
             self.owed.insert(raw(cid));
         }
@@ -239,16 +239,11 @@ impl Writer {
         if missing.map_err(|fault| fault.into_error("get"))?.is_empty() {
             return Ok(false);
         }
-        if let Some(Removed { size, .. }) = self.index.remove(cid, false).await? {
-            self.count_out(size);
+        if let Some(Removed { usage, .. }) = self.index.remove(cid, false).await? {
+            *lock(&self.usage) = usage;
             tracing::warn!(%cid, daemon = ?self.daemon, "the daemon has lost a block that it held");
         }
         Ok(true)
-    }
-
-    fn count_out(&self, size: u64) {
-        let mut usage = lock(&self.usage);
-        *usage = Usage::new(usage.blocks.saturating_sub(1), usage.bytes.saturating_sub(size));
     }
 
     /// Has the daemon let go what nobody counts on. What fails is tried again after the next write.
