@@ -9,9 +9,10 @@ use crate::terminal::{show, size};
 pub(super) async fn run(cx: &Cx) -> Outcome {
     let client = cx.client()?;
     let mut status = client.status().await?;
-    let peers = client.peers().await?;
+    // A daemon that is away knows of none, and is what one looks for here.
+    let peers = client.peers().await;
     if cx.term.json {
-        status["peers"] = json!(peers);
+        status["peers"] = json!(peers.as_ref().ok());
         return cx.term.json(&status);
     }
     let word = |key: &str| status[key].as_str().unwrap_or_default().to_string();
@@ -39,8 +40,14 @@ pub(super) async fn run(cx: &Cx) -> Outcome {
             cx.term.line(format!("counted    {scope}: {}", counters.join(", ")))?;
         }
     }
-    cx.term.line(format!("peers      {}", peers.len()))?;
-    if peers.is_empty() { Ok(()) } else { cx.term.line(show(peers::table_of(&peers))) }
+    match peers {
+        Ok(peers) if peers.is_empty() => cx.term.line("peers      0"),
+        Ok(peers) => {
+            cx.term.line(format!("peers      {}", peers.len()))?;
+            cx.term.line(show(peers::table_of(&peers)))
+        }
+        Err(error) => cx.term.line(format!("peers      unknown: {}", error.message)),
+    }
 }
 
 fn texts(value: &Value) -> impl Iterator<Item = &str> {

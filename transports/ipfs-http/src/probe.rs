@@ -1,9 +1,8 @@
 //! What the daemon is and can, found out by asking, never by comparing versions.
 
 use carrick_core::{ErrorKind, Host, PeerId, Result};
-use ipfs_api_backend_hyper::IpfsApi as _;
 
-use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, short};
+use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, Version, VersionOf, short};
 use crate::rpc::fault::{PUBSUB_OFF, clean};
 use crate::rpc::{Fault, Payload, Rpc};
 
@@ -35,7 +34,8 @@ pub(crate) async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
 /// Asks who the daemon is, and how old.
 pub(crate) async fn find(rpc: &Rpc) -> Result<(Identity, String), Fault> {
     let identity = who(rpc).await?;
-    let version = clean(&rpc.version().await?.version);
+    let version: Version = rpc.json(VersionOf {}, Payload::Nothing).await?;
+    let version = clean(&version.version);
     tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version, "found a daemon");
     Ok((identity, version))
 }

@@ -29,6 +29,8 @@ macro_rules! calls {
 calls! {
     /// Who the daemon is. The crate's own demands a field that Kubo left out long ago.
     "/id" Id {}
+    /// How old the daemon is. The crate's own demands a field that another may leave out.
+    "/version" VersionOf {}
     /// Who is connected. The crate's own demands fields that Kubo never sends.
     "/swarm/peers" SwarmPeers { direction: bool }
     /// Connects to another daemon; the crate's own has no time limit.
@@ -157,6 +159,13 @@ pub(crate) struct Identity {
     pub(crate) id: String,
     #[serde(rename = "Addresses", default)]
     pub(crate) addresses: List<String, MAX_ADDRS>,
+}
+
+/// How old a daemon is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Version {
+    pub(crate) version: String,
 }
 
 /// The daemons that are connected.
