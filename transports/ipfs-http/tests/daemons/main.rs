@@ -3,6 +3,7 @@
 mod deaths;
 mod keeps;
 mod many;
+mod private;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
