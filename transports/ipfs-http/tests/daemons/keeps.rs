@@ -38,7 +38,8 @@ fn forget(daemon: &Daemon) {
     says(daemon, "repo/gc?quiet=true");
 }
 
-#[tokio::test]
+// To look at the daemon blocks a thread.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_daemon_forgot_is_handed_to_it_again_when_it_is_back_and_when_the_node_is() {
     let mut kubo = Kubo::run(1, &[]).expect("a daemon");
     let daemon = kubo.daemons()[0].clone();
