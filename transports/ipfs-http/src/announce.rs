@@ -1,6 +1,7 @@
 //! Telling the routing what is to be had here. It takes the public network seconds and minutes, so nobody waits for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carrick_core::{Cid, ErrorKind, Result};
 use futures::stream::{self, StreamExt as _};
@@ -8,7 +9,6 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::config::Provide;
-use crate::rpc::Payload;
 use crate::rpc::calls::{RoutingProvide, millis};
 use crate::shared::Shared;
 
@@ -16,13 +16,15 @@ use crate::shared::Shared;
 pub(crate) const MAX_WAITING: usize = 1_024;
 /// How many are announced at once.
 const AT_ONCE: usize = 4;
-/// How often one is tried, over two minutes: a daemon that was just started is connected to nobody.
+/// How often one is tried, over two minutes and more: a daemon that was just started is connected to nobody.
 const TRIES: u32 = 10;
+/// How long one try may take, and the most that is read of its answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_ANSWER: usize = 1 << 20;
 
 /// Has a root announced, where the configuration wants it.
 pub(crate) fn root(shared: &Shared, cid: &Cid) -> Result<()> {
-    // With the blocks it was announced itself.
-    if shared.config.provide != Provide::Roots || wait(shared, cid) {
+    if shared.config.provide == Provide::None || wait(shared, cid) {
         return Ok(());
     }
     let detail = format!("{MAX_WAITING} roots wait to be announced");
@@ -49,9 +51,9 @@ pub(crate) async fn keep_announcing(shared: Arc<Shared>, mut waiting: mpsc::Rece
 
 async fn announce(shared: &Shared, cid: Cid) {
     for attempt in 0..TRIES {
-        let timeout = millis(shared.rpc.patience());
-        let call = RoutingProvide { arg: cid.to_string(), timeout };
-        match shared.rpc.bytes(call, Payload::Nothing).await {
+        // Among the searches, so that what the daemon answers by itself need not wait for it.
+        let call = RoutingProvide { arg: cid.to_string(), timeout: millis(PATIENCE) };
+        match shared.rpc.search(call, PATIENCE, MAX_ANSWER).await {
             Ok(_) => return,
             Err(fault) => tracing::debug!(%fault, %cid, attempt, "not announced"),
         }

@@ -52,12 +52,19 @@ pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
 /// Gives the daemon blocks of the node, pinned, so that its garbage collection leaves them alone.
 pub(crate) async fn provide(shared: &Shared, cids: &[Cid]) -> Result<()> {
     shared.host.check_provided(cids).await?;
-    let failed = |fault| shared.failed("provide", fault);
-    if held(shared, cids).await.map_err(failed)? {
-        return Ok(());
+    if !held(shared, cids).await.map_err(|fault| shared.failed("provide", fault))? {
+        give(shared, cids).await?;
     }
+    announce::blocks(shared, cids);
+    Ok(())
+}
+
+/// Gives the daemon those that it has not, and has it pin all.
+async fn give(shared: &Shared, cids: &[Cid]) -> Result<()> {
+    let failed = |fault| shared.failed("provide", fault);
     let mut parts = VecDeque::from(match cids {
-        [one] => vec![*one],
+        // That this one is missing is known: it could not be pinned.
+        [one] if shared.config.pin => vec![*one],
         _ => hold::missing(&shared.rpc, cids).await.map_err(failed)?,
     });
     while !parts.is_empty() {
@@ -67,7 +74,6 @@ pub(crate) async fn provide(shared: &Shared, cids: &[Cid]) -> Result<()> {
     if shared.config.pin {
         hold::pin(&shared.rpc, cids).await.map_err(failed)?;
     }
-    announce::blocks(shared, cids);
     Ok(())
 }
 

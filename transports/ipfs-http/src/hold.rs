@@ -8,7 +8,7 @@ use carrick_core::{Cid, ErrorKind};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use iroh_car::{CarHeader, CarWriter};
 
-use crate::rpc::calls::{BlockPut, BlockRm, BlockStat, DagImport, PinAdd, PinLs, PinRm, Stored, raw, short};
+use crate::rpc::calls::{BlockPut, BlockStat, DagImport, PinAdd, PinLs, PinRm, Stats, Stored, raw, short};
 use crate::rpc::{Fault, Payload, Rpc};
 
 /// The largest block that daemons give each other.
@@ -71,9 +71,13 @@ pub(crate) async fn hold(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault
 /// Gives the daemon blocks, in one call. It hashes them.
 pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
     let [(cid, bytes)] = blocks else {
-        // An answer of many lines, or none: whatever failed ends it with an error.
         let car = car(blocks).await.map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()))?;
-        return rpc.bytes(DagImport { pin_roots: false }, Payload::Part(car)).await.map(drop);
+        let stats: Stats = rpc.json(DagImport { pin_roots: false, stats: true }, Payload::Part(car)).await?;
+        // Where the answer breaks off on its way, nothing else tells that not all are there.
+        return match stats.stats.block_count == blocks.len() as u64 {
+            true => Ok(()),
+            false => Err(Fault::cut(format_args!("{} of {} blocks", stats.stats.block_count, blocks.len()))),
+        };
     };
     let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
     let call = BlockPut { cid_codec: "raw", mhtype, pin: false, allow_big_block: true };
@@ -122,7 +126,8 @@ async fn pin_each(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Takes our pins away, and the blocks that nobody else has pinned.
+/// Takes our pins away. The blocks go with the daemon's next garbage collection, unless somebody else has pinned what they
+/// belong to: only that knows it, since it looks at all that is under a pin, and under any name of a block.
 pub(crate) async fn release(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
     for some in cids.chunks(NAMED_AT_ONCE) {
         match rpc.bytes(PinRm(names(some)), Payload::Nothing).await {
@@ -132,8 +137,6 @@ pub(crate) async fn release(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
             Err(fault) => return Err(fault),
             Ok(_) => {}
         }
-        // Those that are pinned all the same stay, and it says so in lines that nobody needs.
-        rpc.bytes(BlockRm(names(some)), Payload::Nothing).await?;
     }
     Ok(())
 }

@@ -104,6 +104,10 @@ impl Fixture for Wire {
         }
     }
 
+    async fn collect_garbage(&self) {
+        lock(&self.0).iter().for_each(|kubo| drop(kubo.daemons()[0].post("repo/gc?quiet=true", None)));
+    }
+
     fn nowhere(&self) -> PeerAddr {
         // A port of loopback that nobody may listen on.
         "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"

@@ -425,6 +425,7 @@ pub(super) async fn withdraw_ends_it(kit: Kit) -> Outcome {
         delete().await;
     }
     kit.soon("that it is withdrawn", far.fetch().withdraw(&withdrawn)).await.expect("withdraws");
+    kit.collect_garbage().await;
     let other = kit.soon("the other", near.block(stays.cid(), vec![])).await.expect("it comes");
     assert_eq!(other, stays);
     let mut want = want(&kit, &block);

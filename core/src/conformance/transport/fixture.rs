@@ -64,6 +64,12 @@ pub trait Fixture: Debug + Send + Sync + 'static {
     /// Default: returns at once.
     async fn settle(&self) {}
 
+    /// Has backends with stores of their own take away what nobody holds there any more, where that waits for a garbage
+    /// collection.
+    ///
+    /// Default: it does not wait.
+    async fn collect_garbage(&self) {}
+
     /// Bytes that this process has allocated now, where its allocator counts them: then floods are larger, and what they
     /// may take is measured. Nothing else may run in the process meanwhile.
     ///

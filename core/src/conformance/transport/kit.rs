@@ -231,6 +231,11 @@ impl Kit {
         self.soon("that an address is free again", opening).await
     }
 
+    /// Has backends take away what nobody holds there any more.
+    pub(super) async fn collect_garbage(&self) {
+        self.fixture.collect_garbage().await;
+    }
+
     /// A node that dials another one by itself; both know of the link.
     pub(super) async fn bootstrapped(&self, far: &Member) -> Member {
         let mut of_far = far.events();

@@ -55,7 +55,7 @@ calls! {
     /// Whether the daemon has a block; the crate's own asks the network too.
     "/block/stat" BlockStat { arg: String, offline: bool }
     /// Stores many blocks at once. The crate has it not.
-    "/dag/import" DagImport { #[serde(rename = "pin-roots")] pin_roots: bool }
+    "/dag/import" DagImport { #[serde(rename = "pin-roots")] pin_roots: bool, stats: bool }
     /// Tells the routing that a block is to be had here. The crate's own is a command that Kubo removed.
     "/routing/provide" RoutingProvide { arg: String, timeout: String }
     /// Who has a block, in lines.
@@ -93,8 +93,6 @@ calls_of_many! {
     "/pin/add" PinAdd [("recursive", "false"), ("offline", "true")];
     /// Takes direct pins away.
     "/pin/rm" PinRm [("recursive", "false")];
-    /// Removes blocks that nobody has pinned. The crate's own fails where there was none.
-    "/block/rm" BlockRm [("force", "true")];
 }
 
 /// A time in the words of Kubo, which runs nothing when it cannot read them.
@@ -184,6 +182,19 @@ pub(crate) struct SwarmPeer {
     /// 1 for inbound, 2 for outbound.
     #[serde(default)]
     pub(crate) direction: u8,
+}
+
+/// What became of many blocks.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Stats {
+    pub(crate) stats: Imported,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Imported {
+    pub(crate) block_count: u64,
 }
 
 /// A list of names.

@@ -102,6 +102,12 @@ impl Fault {
         match (status.as_u16(), serde_json::from_slice::<Said>(body)) {
             (400 | 500, Ok(error)) => Self::said(&error.message),
             (403, _) => Self::new(ErrorKind::Unauthorized, format!("access denied: {said}")).mend(TOKEN),
+            (502..=504, _) => {
+                let detail = format!("a proxy says that the daemon is not there: status {status}");
+                Self::new(ErrorKind::Unreachable, detail).mend(IS_IT_THERE)
+            }
+            (429, _) => Self::new(ErrorKind::Busy, format!("too many requests: {said}"))
+                .mend("lower `concurrency` of the transport, or allow more in the proxy before the daemon"),
             (401, _) => Self::new(ErrorKind::Unauthorized, "access denied").mend(TOKEN),
             (404, _) if said.starts_with("404 page not found") => {
                 Self::new(ErrorKind::Unsupported, "the daemon has no such command")

@@ -130,6 +130,11 @@ async fn what_the_daemon_says_is_passed_on_with_its_kind() {
     told(fetched(said("oh no")).await, ErrorKind::Unexpected, "oh no");
     let denied = Answer::Status(403, "", "Kubo RPC Access Denied");
     told(fetched(denied).await, ErrorKind::Unauthorized, "access denied");
+    for status in [502, 503, 504] {
+        let proxy = Answer::Status(status, "", "<html>Bad Gateway</html>");
+        told(fetched(proxy).await, ErrorKind::Unreachable, "the daemon is not there");
+    }
+    told(fetched(Answer::Status(429, "", "slow down")).await, ErrorKind::Busy, "slow down");
 }
 
 #[tokio::test]

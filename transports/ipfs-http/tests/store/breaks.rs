@@ -42,6 +42,7 @@ async fn a_daemon_that_is_away_is_told_and_hides_nothing() {
     let store = open(config(&daemon), folder.path()).await.expect("opens");
     assert_eq!(store.get(kept.cid()).await.expect("get"), Some(kept));
     store.put(from_ref(&later)).await.expect("put");
+    daemon.post("repo/gc", None).expect("collects");
     let stat = daemon.post(&format!("block/stat?offline=true&arg={}", deleted.cid()), None);
     assert!(stat.is_err(), "the daemon was never told what was deleted while it was away");
 }

@@ -70,12 +70,12 @@ async fn what_is_deleted_goes_from_the_daemon_unless_somebody_counts_on_it() {
     // Once another write is answered, what was deleted before it is released.
     store.put(&[block(3, 10)]).await.expect("put");
     assert!(!pinned(daemon, "direct").contains(&gone.cid().to_string()));
+    assert!(pinned(daemon, "recursive").contains(&theirs.cid().to_string()), "their pin is gone");
+    daemon.post("repo/gc", None).expect("collects");
     assert!(
         daemon.post(&format!("block/stat?offline=true&arg={}", gone.cid()), None).is_err(),
         "it is there still"
     );
-    assert!(pinned(daemon, "recursive").contains(&theirs.cid().to_string()), "their pin is gone");
-    daemon.post("repo/gc", None).expect("collects");
     assert_eq!(store.get(under_another.cid()).await.expect("get"), Some(under_another));
     assert_eq!(store.get(under_one.cid()).await.expect("get"), None);
 }

@@ -98,6 +98,10 @@ impl<F: Fixture> Fixture for Mutated<F> {
         self.inner.settle().await;
     }
 
+    async fn collect_garbage(&self) {
+        self.inner.collect_garbage().await;
+    }
+
     fn allocated(&self) -> Option<usize> {
         self.inner.allocated()
     }
