@@ -12,7 +12,7 @@ stdout: for each daemon one line
    "authorization":null|"Bearer ..","version":"0.43.0"}
 and with `run` one answer {"ok":true,"r":..,"s":seconds} | {"ok":false,"error":".."} for each of
   {"op":"kill","n":0} SIGKILL   {"op":"term","n":0,"timeout":10} SIGTERM, then SIGKILL (r = whether it ended by itself)
-  {"op":"start","n":0} again: same repository, same ports (r = ready line)
+  {"op":"start","n":0} again: same repository, same ports (r = ready line)   {"op":"renew","n":0} another peer id for a daemon that does not run
   {"op":"freeze","n":0} SIGSTOP: accepts connections, never answers   {"op":"thaw","n":0}   {"op":"connect","a":0,"b":1}   {"op":"quit"}
 
 options
@@ -53,7 +53,7 @@ def multiaddr_url(addr):
 
 class Daemon:
     def __init__(self, n, base, opt, detached):
-        self.n, self.opt, self.detached, self.proc, self.hello = n, opt, detached, None, None
+        self.n, self.opt, self.detached, self.proc, self.hello, self.renewed = n, opt, detached, None, None, 0
         self.repo, self.log = os.path.join(base, str(n)), os.path.join(base, f"{n}.log")
         self.socket = os.path.join(base, f"{n}.sock") if opt.unix else None
         self.authorization = f"Bearer {opt.bearer}" if opt.bearer else \
@@ -166,6 +166,14 @@ class Daemon:
         with open(path, "w") as f:
             json.dump(c, f, indent=1)
 
+    def renew(self):
+        if self.proc.poll() is None:
+            raise ValueError(f"daemon {self.n} runs")
+        self.renewed += 1                               # the old key is kept under a name, which must be free
+        done = subprocess.run([IPFS, "key", "rotate", "-t", "ed25519", "-o", f"before-{self.renewed}"], env=environment(self.repo), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"ipfs key rotate: {done.stderr.strip()}")
+
     def end(self, sig=signal.SIGTERM, grace=GRACE_SECONDS):
         """Returns whether the daemon ended by itself."""
         if self.proc is None or self.proc.poll() is not None:
@@ -240,6 +248,8 @@ def serve(opt):
                         d.keep_ports()
                         d.spawn()
                         r = d.wait_ready()
+                    elif op == "renew":
+                        d.renew()
                     elif op == "freeze":
                         d.proc.send_signal(signal.SIGSTOP)
                     elif op == "thaw":

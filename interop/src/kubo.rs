@@ -129,7 +129,18 @@ impl Kubo {
     /// # Errors
     /// What went wrong.
     pub fn start(&mut self, n: usize) -> Result<()> {
-        self.order(&json!({"op": "start", "n": n})).map(drop)
+        let answer = self.order(&json!({"op": "start", "n": n}))?;
+        let daemon = Daemon::deserialize(&answer["r"]).map_err(|e| format!("{answer}: {e}"))?;
+        *self.daemons.get_mut(n).ok_or("there is no such daemon")? = daemon;
+        Ok(())
+    }
+
+    /// Gives a killed daemon another peer id, as a new repository has; it is known by it once it is started.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn renew(&mut self, n: usize) -> Result<()> {
+        self.order(&json!({"op": "renew", "n": n})).map(drop)
     }
 
     /// Stops a daemon in the middle: it takes connections and never answers.
@@ -189,5 +200,11 @@ mod tests {
         assert!(kubo.connect(0, 1).is_err(), "the dead do nothing");
         kubo.start(0).expect("starts");
         kubo.connect(1, 0).expect("is reached where it was");
+        assert_eq!(kubo.daemons()[0].addrs, before.addrs);
+        kubo.kill(0).expect("dies");
+        kubo.renew(0).expect("is another one");
+        kubo.start(0).expect("starts");
+        let after = &kubo.daemons()[0];
+        assert!(after.api == before.api && after.id != before.id, "{after:?}");
     }
 }

@@ -118,7 +118,8 @@ async fn read_some(shared: &Shared, cids: &mut VecDeque<Cid>) -> Result<Vec<(Cid
 
 /// Daemons that say they have a block.
 pub(crate) async fn providers(shared: &Shared, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {
-    let own = |found: &PeerAddr| found.peer.is_some_and(|id| id.to_string() == *shared.daemon);
+    let daemon = shared.daemon();
+    let own = |found: &PeerAddr| found.peer.is_some_and(|id| id.to_string() == *daemon);
     let mut found = search(shared, cid, limit.max(1)).await?;
     // Our own has taken a place of theirs. Not one more from the start: where there is none, that search takes longer.
     if found.len() >= limit && found.iter().any(own) {

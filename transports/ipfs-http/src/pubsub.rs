@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::rpc::calls::{Line, PubsubSub, decoded, encoded, short};
 use crate::rpc::{Answer, Fault};
 use crate::shared::{Shared, lock};
-use crate::swarm::{forget_peers, look_at};
+use crate::swarm::{forget_peers, identify, look_at};
 
 /// What a message may have beside its bytes, within the 1 MiB that Kubo carries: number, key, signature and topic.
 pub(crate) const WIRE_BYTES: usize = (1 << 20) - 1024;
@@ -130,7 +130,11 @@ async fn keep(shared: Arc<Shared>, topic: Topic, first: Answer, renew: Arc<Notif
             }
         }
         sleep(shared.host.backoff(attempt - 1).min(MAX_BACKOFF)).await;
-        opened = subscribe(&shared, &topic).await;
+        // Whoever answers now may be another daemon; its echoes are known by its id.
+        opened = match identify(&shared).await {
+            Ok(()) => subscribe(&shared, &topic).await,
+            Err(fault) => Err(fault),
+        };
     }
 }
 
@@ -154,7 +158,7 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
     if bytes.len() > shared.host.limits().envelope_bytes() {
         return shared.host.count("oversized", 1);
     }
-    if *from == *shared.daemon && lock(&shared.echoes).take(topic, &MessageId::of(&bytes)) {
+    if *from == *shared.daemon() && lock(&shared.echoes).take(topic, &MessageId::of(&bytes)) {
         return shared.host.count("echoes", 1);
     }
     let from = Remote::Foreign(from);
@@ -200,14 +204,14 @@ pub(crate) async fn publish(shared: &Shared, message: &Outgoing) -> Result<Recei
             .fail(ErrorKind::Busy, "publish", format!("more than {rate} messages a second wait"))
             .mend("publish less, or raise `publish_rate` where the daemon is seen to carry more"));
     }
-    let comes_back = lock(&shared.topics).contains_key(&message.topic);
+    let (comes_back, id) = (lock(&shared.topics).contains_key(&message.topic), MessageId::of(&message.bytes));
     if comes_back {
-        lock(&shared.echoes).note(&message.topic, message.id);
+        lock(&shared.echoes).note(&message.topic, id);
     }
     let sent = timeout(patience, send(shared, message)).await;
     if let Err(fault) = sent.unwrap_or_else(|_| Err(Fault::silent("the message was not taken", patience))) {
         if comes_back {
-            lock(&shared.echoes).take(&message.topic, &message.id);
+            lock(&shared.echoes).take(&message.topic, &id);
         }
         return Err(shared.failed("publish", fault));
     }
@@ -252,7 +256,8 @@ pub(crate) fn max_message_bytes(shared: &Shared) -> usize {
     shared.host.limits().envelope_bytes().min(WIRE_BYTES)
 }
 
-/// Our own messages that the daemon will bring back to us, the oldest first; one that is sent twice comes back twice.
+/// Our own messages that the daemon will bring back to us, the oldest first; one that is sent twice comes back twice. Each is
+/// known by its bytes: a bare payload has its id only once the daemon has given it a number.
 #[derive(Default)]
 pub(crate) struct Echoes(VecDeque<(Topic, MessageId)>);
 

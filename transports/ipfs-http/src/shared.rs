@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, PeerInfo, Remote, Result, Topic};
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::IpfsHttpConfig;
@@ -17,9 +18,10 @@ pub(crate) struct Shared {
     pub(crate) host: Host,
     pub(crate) config: IpfsHttpConfig,
     pub(crate) rpc: Rpc,
-    /// Our own daemon, as other daemons see it.
-    pub(crate) daemon: Arc<str>,
-    pub(crate) listen: Mutex<Vec<Multiaddr>>,
+    /// Our own daemon, as it said last.
+    pub(crate) own: Mutex<Own>,
+    /// When it was last asked who it is; held while it is asked.
+    pub(crate) identified: tokio::sync::Mutex<Instant>,
     pub(crate) topics: Mutex<BTreeMap<Topic, Joined>>,
     /// Who is on the topics that matter to the node.
     pub(crate) peers: Mutex<BTreeMap<Topic, OnTopic>>,
@@ -42,10 +44,23 @@ pub(crate) struct Shared {
     pub(crate) closed: CancellationToken,
 }
 
+/// Our own daemon, as other daemons see it. It becomes another one where its key or repository is replaced.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) id: Arc<str>,
+    /// Where it is reached; each address ends with its id.
+    pub(crate) listen: Vec<Multiaddr>,
+}
+
 impl Shared {
+    /// The id of our own daemon.
+    pub(crate) fn daemon(&self) -> Arc<str> {
+        Arc::clone(&lock(&self.own).id)
+    }
+
     /// Our own daemon as a remote: what is given to it, or taken from it, crosses this link.
     pub(crate) fn own_daemon(&self) -> Remote {
-        Remote::Foreign(Arc::clone(&self.daemon))
+        Remote::Foreign(self.daemon())
     }
 
     /// Names the instance in an error.

@@ -10,13 +10,14 @@ use carrick_core::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::probe::{ask, who};
 use crate::pubsub::wire_name;
 use crate::rpc::calls::{
-    Id, Identity, Names, PubsubLs, PubsubPeers, Swarm, SwarmConnect, SwarmDisconnect, SwarmPeer, SwarmPeers,
+    Identity, Names, PubsubLs, PubsubPeers, Swarm, SwarmConnect, SwarmDisconnect, SwarmPeer, SwarmPeers,
     encoded, millis, short,
 };
 use crate::rpc::{Fault, Payload};
-use crate::shared::{Shared, lock};
+use crate::shared::{Own, Shared, lock};
 
 /// How often the daemon is asked at once when something has changed, and how soon the first time.
 const QUICK: u32 = 6;
@@ -59,7 +60,7 @@ pub(crate) async fn dial(shared: &Shared, peer: &PeerAddr) -> Result<Remote> {
 }
 
 async fn connect(shared: &Shared, daemon: &PeerId, addr: &Multiaddr) -> Result<(), Fault> {
-    if daemon.to_string() == *shared.daemon {
+    if daemon.to_string() == *shared.daemon() {
         return Err(Fault::new(ErrorKind::Config, format!("{addr} is this node's own daemon"))
             .mend("nodes that share a daemon hear each other without a link"));
     }
@@ -203,12 +204,14 @@ fn topics_to_look_at(shared: &Shared) -> Vec<Topic> {
 pub(crate) async fn watch(shared: Arc<Shared>) {
     let (mut quick, mut topics_known) = (0, true);
     loop {
-        match look(&shared).await {
-            Ok(_) if shared.there.swap(true, Ordering::Relaxed) => {}
-            Ok(_) => {
+        match survey(&shared).await {
+            Ok(()) if shared.there.swap(true, Ordering::Relaxed) => {}
+            Ok(()) => {
                 tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
                 shared.host.fact("state", "answers");
-                refresh_listen(&shared).await;
+                if let Err(fault) = ask(&shared.rpc, &shared.host).await {
+                    tracing::debug!(%fault, "its version is not known");
+                }
                 // It may have been given another repository, or have lost what was not on its disk yet.
                 shared.host.notice(Notice::Forgot);
                 // Over a connection that only seems to stand nothing would ever come.
@@ -275,14 +278,39 @@ pub(crate) fn addresses(identity: &Identity) -> Vec<Multiaddr> {
     all.filter_map(|addr| short(addr)).collect()
 }
 
-async fn refresh_listen(shared: &Shared) {
-    let Ok(identity) = shared.rpc.json::<_, Identity>(Id {}, Payload::Nothing).await else { return };
-    if identity.id != *shared.daemon {
-        tracing::error!(now = %identity.id, before = %shared.daemon, "another daemon answers: restart this node");
+/// Our own daemon, as it describes itself.
+pub(crate) fn own(identity: &Identity) -> Own {
+    Own { id: identity.id.as_str().into(), listen: addresses(identity) }
+}
+
+/// Asks who our daemon is, and tells when that is another one, or it is reached elsewhere. Of many who ask at once one asks
+/// for all.
+pub(crate) async fn identify(shared: &Shared) -> Result<(), Fault> {
+    let wanted = Instant::now();
+    let mut asked = shared.identified.lock().await;
+    if *asked >= wanted {
+        return Ok(());
     }
-    let addrs = addresses(&identity);
-    *lock(&shared.listen) = addrs.clone();
-    shared.host.notice(Notice::Listening(addrs));
+    let asking = Instant::now();
+    let now = own(&who(&shared.rpc).await?);
+    *asked = asking;
+    let before = std::mem::replace(&mut *lock(&shared.own), now.clone());
+    if before.id != now.id {
+        tracing::warn!(before = %before.id, now = %now.id, "another daemon answers; from now on it is this node's");
+        shared.host.count("daemon_changed", 1);
+        shared.host.fact("daemon", &now.id);
+        shared.host.notice(Notice::Forgot);
+    }
+    if before != now {
+        shared.host.notice(Notice::Listening(now.listen));
+    }
+    Ok(())
+}
+
+/// Asks our daemon who it is and who is connected.
+async fn survey(shared: &Shared) -> Result<(), Fault> {
+    identify(shared).await?;
+    look(shared).await.map(drop)
 }
 
 /// Stays connected to a daemon that the configuration names.
@@ -290,14 +318,15 @@ pub(crate) async fn stay_connected(shared: Arc<Shared>, peer: PeerAddr) {
     let mut failures = 0_u32;
     loop {
         let there = {
+            let own = shared.own_daemon();
             let (links, apart) = (lock(&shared.links), lock(&shared.apart));
-            let settled = |remote: Remote| links.contains_key(&remote) || apart.contains(&remote);
+            // It is our own, as when all nodes share one configuration.
+            let settled =
+                |remote: Remote| remote == own || links.contains_key(&remote) || apart.contains(&remote);
             targets(&peer).any(|(daemon, _)| settled(Remote::Foreign(daemon.to_string().into())))
         };
         match if there { Ok(()) } else { dial(&shared, &peer).await.map(drop) } {
             Ok(()) => failures = 0,
-            // It names our own daemon, as when all nodes share one configuration.
-            Err(error) if error.kind() == ErrorKind::Config => return,
             Err(error) => {
                 failures = failures.saturating_add(1);
                 tracing::debug!(%error, %peer, "bootstrap");

@@ -13,6 +13,7 @@ use carrick_core::{
 };
 use futures::TryFutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pubsub::Pace;
@@ -46,8 +47,8 @@ impl IpfsHttp {
             host,
             config,
             rpc,
-            daemon: found.id.as_str().into(),
-            listen: swarm::addresses(&found).into(),
+            own: swarm::own(&found).into(),
+            identified: Instant::now().into(),
             topics: Default::default(),
             peers: Default::default(),
             links: Default::default(),
@@ -61,7 +62,7 @@ impl IpfsHttp {
             closed: CancellationToken::new(),
         });
         shared.host.fact("state", "answers");
-        shared.host.notice(Notice::Listening(lock(&shared.listen).clone()));
+        shared.host.notice(Notice::Listening(lock(&shared.own).listen.clone()));
         // Before anything is asked for: whoever is connected to nobody looks no further than its daemon.
         swarm::look(&shared).await.map_err(|fault| shared.failed("open", fault))?;
         spawn(&shared, swarm::watch(Arc::clone(&shared)));
@@ -90,7 +91,7 @@ impl Drop for IpfsHttp {
 
 impl fmt::Debug for IpfsHttp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IpfsHttp({} at {})", self.shared.daemon, self.shared.rpc.endpoint())
+        write!(f, "IpfsHttp({} at {})", self.shared.daemon(), self.shared.rpc.endpoint())
     }
 }
 
@@ -113,7 +114,7 @@ impl Transport for IpfsHttp {
     }
 
     fn listen_addrs(&self) -> Vec<Multiaddr> {
-        if self.shared.closed.is_cancelled() { vec![] } else { lock(&self.shared.listen).clone() }
+        if self.shared.closed.is_cancelled() { vec![] } else { lock(&self.shared.own).listen.clone() }
     }
 
     async fn dial(&self, peer: &PeerAddr) -> Result<Remote> {

@@ -5,6 +5,7 @@ mod deaths;
 mod keeps;
 mod many;
 mod private;
+mod renewed;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use carrick_core::dag::Layout;
 use carrick_core::{
     Block, Delivery, ErrorKind, Event, GetOptions, NetworkId, Node, PeerAddr, RAW, Subscription, Topic,
-    Transport, Want,
+    TopicRules, Transport, Want,
 };
 use carrick_interop::{Daemon, Kubo};
 use carrick_transport_ipfs_http::{Auth, IpfsHttp, IpfsHttpConfig, Scheme, Seconds};
@@ -38,8 +39,11 @@ fn config(daemon: &Daemon) -> IpfsHttpConfig {
 
 async fn open(config: IpfsHttpConfig) -> carrick_core::Result<(Node, Arc<dyn Transport>)> {
     let (tell, told) = oneshot::channel();
+    let mut rules = TopicRules::default();
+    rules.raw = true;
     let node = Node::builder()
         .network(NetworkId::new("daemons").expect("a network"))
+        .topic(raw(), rules)
         .mount_dyn("ipfs-http", move |host| async move {
             let transport: Arc<dyn Transport> = Arc::new(IpfsHttp::open(config, host).await?);
             let _ = tell.send(Arc::clone(&transport));
@@ -52,6 +56,21 @@ async fn open(config: IpfsHttpConfig) -> carrick_core::Result<(Node, Arc<dyn Tra
 
 fn topic() -> Topic {
     Topic::new("readings").expect("a topic")
+}
+
+/// A topic of bare payloads.
+fn raw() -> Topic {
+    Topic::new("raw").expect("a topic")
+}
+
+/// Where a daemon is dialled.
+fn addr(daemon: &Daemon) -> PeerAddr {
+    daemon.addrs[0].parse().expect("an address")
+}
+
+async fn counted(node: &Node, what: &str) -> u64 {
+    let counters = node.status().await.expect("status").counters;
+    counters["ipfs-http"].get(what).copied().unwrap_or_default()
 }
 
 /// Two nodes with a daemon each, connected.
