@@ -8,6 +8,7 @@ use std::time::Duration;
 use carrick_core::{
     Direction, ErrorKind, Multiaddr, Notice, PeerAddr, PeerId, PeerInfo, Protocol, Remote, Result, Topic,
 };
+use futures::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::probe::{ask, who};
@@ -22,6 +23,8 @@ use crate::shared::{Own, Shared, lock};
 /// How often the daemon is asked at once when something has changed, and how soon the first time.
 const QUICK: u32 = 6;
 const QUICKEST: Duration = Duration::from_millis(25);
+/// Topics that are asked about at once: a slow answer holds up no other, and other calls find room.
+const AT_ONCE: usize = 8;
 /// Daemons remembered as disconnected on purpose.
 const APART: usize = 1_024;
 
@@ -245,16 +248,22 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 
 /// Asks who is on which topic, and whether the daemon still knows of the subscriptions.
 async fn poll_topics(shared: &Shared) -> Result<(), Fault> {
-    for topic in topics_to_look_at(shared) {
-        look_at(shared, &topic).await?;
-    }
+    let looks = topics_to_look_at(shared).into_iter();
+    let looks = looks.map(|topic| async move { look_at(shared, &topic).await.err() });
+    // One that fails is no reason not to ask about the others.
+    let failed: Vec<Option<Fault>> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
     let joined: Vec<Topic> = lock(&shared.topics).keys().cloned().collect();
-    if joined.is_empty() {
-        return Ok(());
+    if !joined.is_empty() {
+        renew_forgotten(shared, &joined).await?;
     }
+    failed.into_iter().flatten().next().map_or(Ok(()), Err)
+}
+
+/// Opens anew the subscriptions that the daemon does not know of.
+async fn renew_forgotten(shared: &Shared, joined: &[Topic]) -> Result<(), Fault> {
     let known: Names = shared.rpc.json(PubsubLs {}, Payload::Nothing).await?;
     let known: BTreeSet<String> = known.strings.0.into_iter().collect();
-    for topic in &joined {
+    for topic in joined {
         // A subscription may stand that the daemon has forgotten: nothing would ever come over it.
         let forgotten = !known.contains(&encoded(wire_name(shared, topic).as_bytes()));
         if let (true, Some(joined)) = (forgotten, lock(&shared.topics).get(topic)) {

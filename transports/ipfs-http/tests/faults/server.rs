@@ -154,13 +154,16 @@ impl Server {
                 break;
             }
         }
-        answer(stream.get_mut(), self.next(&command)).await?;
+        answer(stream.get_mut(), self.next(path.trim_start_matches("/api/v0/"))).await?;
         stream.get_mut().shutdown().await
     }
 
-    fn next(&self, command: &str) -> Answer {
+    /// Of a command with its query there may be answers of their own.
+    fn next(&self, asked: &str) -> Answer {
         let mut script = self.script.lock().expect("nobody panicked");
-        let Some((_, answers)) = script.iter_mut().find(|(name, _)| **name == command) else {
+        let command = asked.split('?').next().unwrap_or_default();
+        let at = [asked, command].into_iter().find(|name| script.contains_key(name));
+        let Some(answers) = at.and_then(|name| script.get_mut(name)) else {
             return Answer::Status(404, "Content-Type: text/plain\r\n", "404 page not found");
         };
         if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }

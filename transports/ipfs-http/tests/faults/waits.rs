@@ -59,3 +59,27 @@ async fn what_a_stranger_says_is_one_short_line() {
     let error = open(config(&server)).await.expect_err("junk").to_string();
     assert!(error.len() < 1_000 && !error.contains('\n'), "{} bytes", error.len());
 }
+
+/// A topic of which the daemon says nothing does not keep the others from being asked about.
+#[tokio::test]
+async fn one_topic_that_is_not_told_of_holds_up_no_other() {
+    const SOMEBODY: &str = "12D3KooWRm8J3iL796zPFi2EtGGtUJn58AG67gcRzQ4FENEemvoK";
+    let there: &'static str = format!(r#"{{"Strings":["{SOMEBODY}"]}}"#).leak();
+    let server = Server::start([
+        ("pubsub/sub", vec![Answer::Stall(b"")]),
+        (
+            "pubsub/ls",
+            vec![Answer::Good(r#"{"Strings":["uY2Fycmljay9mYXVsdHMvb25l","uY2Fycmljay9mYXVsdHMvdHdv"]}"#)],
+        ),
+        ("pubsub/peers?arg=uY2Fycmljay9mYXVsdHMvb25l", vec![Answer::Silence]),
+        ("pubsub/peers?arg=uY2Fycmljay9mYXVsdHMvdHdv", vec![Answer::Good(there)]),
+    ])
+    .await;
+    let mut config = config(&server);
+    config.pubsub = true;
+    let (node, _transport) = open(config).await.expect("opens");
+    let _one = node.subscribe(&Topic::new("one").expect("a topic")).await.expect("subscribes");
+    let two = Topic::new("two").expect("a topic");
+    let _two = node.subscribe(&two).await.expect("subscribes");
+    timeout(PATIENCE, node.ready(&two, 1)).await.expect("it is asked about").expect("somebody is there");
+}
