@@ -9,7 +9,7 @@
 stdout: for each daemon one line
   {"ready":true,"n":0,"id":"12D3..","api":"http://127.0.0.1:P","api_multiaddr":"/ip4/127.0.0.1/tcp/P","api_unix":null|"/path/api.sock",
    "swarm":["/ip4/127.0.0.1/tcp/P","/ip4/127.0.0.1/udp/P/quic-v1"],"addrs":[swarm, each with /p2p/ID],"gateway":"http://127.0.0.1:P","pid":1,"repo":DIR/0,"log":DIR/0.log,
-   "authorization":null|"Bearer ..","version":"0.43.0"}
+   "authorization":null|"Bearer ..","program":"/path/to/ipfs","version":"0.43.0"}
 and with `run` one answer {"ok":true,"r":..,"s":seconds} | {"ok":false,"error":".."} for each of
   {"op":"kill","n":0} SIGKILL   {"op":"term","n":0,"timeout":10} SIGTERM, then SIGKILL (r = whether it ended by itself)
   {"op":"start","n":0} again: same repository, same ports (r = ready line)   {"op":"renew","n":0} another peer id for a daemon that does not run
@@ -138,7 +138,7 @@ class Daemon:
                     swarm = sorted(self.rpc("swarm/addrs/listen")["Strings"]) if self.may("swarm/addrs/listen") else []
                     self.hello = {"ready": True, "n": self.n, "id": me["ID"], "api": multiaddr_url(self.api), "api_multiaddr": self.api, "api_unix": self.socket,
                                   "swarm": swarm, "addrs": [f"{a}/p2p/{me['ID']}" for a in swarm], "gateway": gateway, "pid": self.proc.pid, "repo": self.repo, "log": self.log,
-                                  "authorization": self.authorization, "version": self.opt.version}
+                                  "authorization": self.authorization, "program": IPFS, "version": self.opt.version}
                     return self.hello
             except (OSError, ValueError, http.client.HTTPException) as e:
                 why = repr(e)

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -27,6 +27,8 @@ pub struct Daemon {
     pub api_unix: Option<String>,
     /// Where other daemons reach it, each with `/p2p/ID`.
     pub addrs: Vec<String>,
+    /// The program `ipfs` that runs it.
+    pub program: PathBuf,
     /// What its RPC demands as `Authorization`, with `--bearer` or `--basic`.
     pub authorization: Option<String>,
 }

@@ -12,6 +12,7 @@
 mod content;
 mod fetch;
 mod gate;
+mod ipfs_http;
 mod node;
 mod process;
 mod raw;
@@ -59,9 +60,11 @@ enum Bench {
     Gate,
     /// A simulated network of a hundred nodes.
     Sim,
+    /// The transport over Kubo daemons, against the daemons without it.
+    IpfsHttp,
 }
 
-/// The ends of a fetch.
+/// The ends of a fetch, and what it is measured against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Role {
     /// Sends over quinn alone.
@@ -72,6 +75,8 @@ enum Role {
     NodeServer,
     /// A Carrick node that fetches it.
     NodeClient,
+    /// A Carrick node that gets a file through a daemon.
+    IpfsHttpClient,
     /// Hashes the content on one thread.
     Hash,
 }
@@ -85,6 +90,7 @@ fn main() -> Result<()> {
         Some(Role::RawClient) => runtime.block_on(raw::fetch(&server()?)),
         Some(Role::NodeServer) => runtime.block_on(node::serve(args.size_mib)),
         Some(Role::NodeClient) => runtime.block_on(node::fetch(&server()?)),
+        Some(Role::IpfsHttpClient) => runtime.block_on(ipfs_http::fetch(&server()?)),
         Some(Role::Hash) => content::hash(args.size_mib),
         None => report(&args, &runtime),
     }
@@ -102,5 +108,12 @@ fn report(args: &Args, runtime: &tokio::runtime::Runtime) -> Result<()> {
     if wanted(Bench::Sim) {
         rows.extend(sim::run(args.pairs)?);
     }
-    table::print(&rows, args.json)
+    // What cannot be measured does not take away what was.
+    let last = if wanted(Bench::IpfsHttp) {
+        ipfs_http::run(runtime, args.size_mib, args.pairs).map(|more| rows.extend(more))
+    } else {
+        Ok(())
+    };
+    table::print(&rows, args.json)?;
+    last.map_err(|error| format!("ipfs-http was not measured: {error}").into())
 }
