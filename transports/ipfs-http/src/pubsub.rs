@@ -299,7 +299,10 @@ impl Pace {
             *next = turn + self.step;
             turn
         };
-        sleep_until(turn).await;
+        // A timer that is due already still takes until its next tick, which is most of what a message needs.
+        if turn > now {
+            sleep_until(turn).await;
+        }
         true
     }
 }
