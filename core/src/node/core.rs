@@ -246,7 +246,7 @@ impl Core {
                 tracing::debug!(%remote, count, transport = %mount.name, "messages dropped");
                 self.counters.add(&mount.name, "dropped", count);
             }
-            Notice::Forgot => mount.owed.notify_one(),
+            Notice::Forgot => mount.owed.all(),
             Notice::Changed => {}
         }
     }

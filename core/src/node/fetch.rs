@@ -120,7 +120,7 @@ impl Router {
         if !self.core.store.has(cid).await? {
             self.store_blocks(std::slice::from_ref(&block)).await?;
             // Who asked has it, whether or not others can have it from here yet.
-            let _ = self.hand_over(std::slice::from_ref(cid)).await;
+            self.hand_over_later(cid);
         }
         Ok((block, from))
     }

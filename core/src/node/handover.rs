@@ -1,17 +1,65 @@
-//! Blocks for transports that serve from a store of their own: each is handed over when it is stored, and all of them once
-//! more when the transport opens, when its store forgot some, and after a failure.
+//! Blocks for transports that serve from a store of their own: each is handed over when it is put, or soon after it came, and
+//! all of them once more when the transport opens, when its store forgot some, and after a failure.
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, Weak};
 
 use cid::Cid;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::sync::Notify;
 
+use super::core::lock;
 use super::host::Host;
 use super::router::{Mounted, Router};
 use crate::{Error, ErrorKind, Fetch, Result, Serving};
 
 /// How many blocks are handed over at once.
 const AT_ONCE: usize = 256;
+/// How many blocks may wait for it; where there are more, all are handed over once more.
+const WAITING: usize = 4096;
+
+/// What a transport has not been given yet.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    debt: Mutex<Debt>,
+    grew: Notify,
+}
+
+#[derive(Debug)]
+enum Debt {
+    All,
+    Some(BTreeSet<Cid>),
+}
+
+impl Default for Debt {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+}
+
+impl Owed {
+    /// Asks for all blocks to be handed over once more.
+    pub(crate) fn all(&self) {
+        *lock(&self.debt) = Debt::All;
+        self.grew.notify_one();
+    }
+
+    /// Asks for one.
+    fn one(&self, cid: Cid) {
+        let mut debt = lock(&self.debt);
+        match &mut *debt {
+            Debt::Some(cids) if cids.len() < WAITING => drop(cids.insert(cid)),
+            _ => *debt = Debt::All,
+        }
+        self.grew.notify_one();
+    }
+
+    /// Waits until there is any, and takes it.
+    async fn taken(&self) -> Debt {
+        self.grew.notified().await;
+        std::mem::take(&mut *lock(&self.debt))
+    }
+}
 
 impl Mounted {
     /// Its part that fetches, where that serves from a store of its own.
@@ -24,7 +72,7 @@ impl Mounted {
     fn owes(&self, router: &Router, error: &Error) {
         tracing::debug!(%error, transport = %self.mount.name, "blocks were not handed over");
         router.core.counters.count(&self.mount.name, "provide_failed");
-        self.mount.owed.notify_one();
+        self.mount.owed.all();
     }
 }
 
@@ -60,6 +108,11 @@ impl Router {
         }
     }
 
+    /// Hands over a block that came from the network, in a while: who fetched it need not wait for that.
+    pub(crate) fn hand_over_later(&self, cid: &Cid) {
+        self.fetchers().filter(|mounted| mounted.keeper().is_some()).for_each(|to| to.mount.owed.one(*cid));
+    }
+
     /// Tells every network that a DAG is to be had here. A failure is counted.
     pub(crate) async fn announce(&self, root: &Cid) {
         for mounted in self.fetchers() {
@@ -74,7 +127,7 @@ impl Router {
     /// Hands everything over once, and again whenever it is owed.
     pub(crate) fn begin_handing_over(self: &Arc<Self>) {
         for mounted in self.fetchers().filter(|mounted| mounted.keeper().is_some()) {
-            mounted.mount.owed.notify_one();
+            mounted.mount.owed.all();
             let keeping = keep_handing_over(
                 Arc::downgrade(self),
                 Host::new(Arc::clone(&self.core), mounted.mount.clone()),
@@ -83,10 +136,14 @@ impl Router {
         }
     }
 
-    /// Hands over all that is stored, over one transport.
-    async fn hand_over_all(&self, mounted: &Mounted) -> Result<()> {
+    /// Hands over what is owed, over one transport.
+    async fn settle(&self, mounted: &Mounted, debt: &Debt) -> Result<()> {
         let Some(keeper) = mounted.keeper() else { return Ok(()) };
-        let mut parts = self.core.store.blocks().try_chunks(AT_ONCE);
+        let cids = match debt {
+            Debt::All => self.core.store.blocks(),
+            Debt::Some(cids) => stream::iter(cids).map(|cid| Ok(*cid)).boxed(),
+        };
+        let mut parts = cids.try_chunks(AT_ONCE);
         while let Some(part) = parts.next().await {
             let part = part.map_err(|failed| failed.1)?;
             match keeper.provide(&part).await {
@@ -120,16 +177,16 @@ fn passes(error: &Error) -> bool {
     matches!(error.kind(), Busy | Closed | Full | Timeout | Unauthorized | Unreachable)
 }
 
-/// Waits until blocks are owed, and hands all over, for as long as it takes. It holds the router only meanwhile.
+/// Waits until blocks are owed, and hands them over, for as long as it takes. It holds the router only meanwhile.
 async fn keep_handing_over(router: Weak<Router>, host: Host) {
     loop {
-        host.mount.owed.notified().await;
+        let debt = host.mount.owed.taken().await;
         let mut failures = 0;
         loop {
             let Some(router) = router.upgrade() else { return };
             let mounted = router.transports.get(usize::from(host.mount.index));
             let Some(Err(error)) =
-                futures::future::OptionFuture::from(mounted.map(|to| router.hand_over_all(to))).await
+                futures::future::OptionFuture::from(mounted.map(|to| router.settle(to, &debt))).await
             else {
                 break;
             };

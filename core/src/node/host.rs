@@ -12,10 +12,10 @@ use futures::future::Either;
 use futures::stream::BoxStream;
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
-use tokio::sync::Notify;
 
 use super::core::Core;
 use super::gate::Ticket;
+use super::handover::Owed;
 use super::serve::Share;
 use super::tap::Tap;
 use crate::{
@@ -42,8 +42,8 @@ pub(crate) struct Mount {
     pub(crate) index: u8,
     /// Known once it is open.
     pub(crate) capabilities: Arc<OnceLock<Capabilities>>,
-    /// Asks for all blocks to be handed over to it once more.
-    pub(crate) owed: Arc<Notify>,
+    /// Blocks that are to be handed over to it.
+    pub(crate) owed: Arc<Owed>,
 }
 
 impl Mount {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use carrick_core::{ErrorKind, MemoryStore, Notice, Owner, Serving, Store as _};
 
+use tokio::time::Instant;
+
 use crate::support::{Call, Does, Wire, on, raw, remote, settle, within};
 
 fn daemon() -> Wire {
@@ -25,9 +27,36 @@ async fn every_block_is_handed_over_once() {
     for block in within(futures::future::join_all(asked)).await {
         assert_eq!(block.expect("fetched"), fetched);
     }
+    settle().await;
     assert_eq!(wire.provided(), [*block.cid(), *fetched.cid()]);
     node.pin(block.cid(), Owner::user()).await.expect("pins");
     assert!(matches!(wire.calls().last(), Some(Call::Announce(root)) if root == block.cid()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fetches_does_not_wait_until_it_is_handed_over() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    settle().await;
+    let time = Duration::from_secs(5);
+    wire.takes(time);
+    let began = Instant::now();
+    let blocks = [raw("x"), raw("y"), raw("z")];
+    let serves = blocks.iter().map(|block| (*block.cid(), block.bytes().clone())).collect();
+    wire.provider(remote(1), Does::Serve(serves));
+    for block in &blocks {
+        within(node.block(block.cid(), vec![])).await.expect("fetched");
+        settle().await;
+    }
+    assert!(wire.provided().is_empty() && began.elapsed() < time);
+    // The first by itself, and those that came meanwhile together.
+    tokio::time::sleep(2 * time).await;
+    settle().await;
+    let mut provided = wire.provided();
+    provided.sort_unstable();
+    let mut all = blocks.map(|block| *block.cid());
+    all.sort_unstable();
+    assert_eq!(provided, all);
 }
 
 #[tokio::test(start_paused = true)]

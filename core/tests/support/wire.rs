@@ -76,6 +76,7 @@ struct Strings {
     lag: Mutex<Duration>,
     on_publish: Mutex<Option<OnPublish>>,
     refuses: Mutex<Option<(Vec<Cid>, ErrorKind)>>,
+    taking: Mutex<Duration>,
 }
 
 impl fmt::Debug for Strings {
@@ -107,6 +108,7 @@ impl Wire {
             lag: Mutex::default(),
             on_publish: Mutex::default(),
             refuses: Mutex::default(),
+            taking: Mutex::default(),
         }))
     }
 
@@ -157,6 +159,11 @@ impl Wire {
     /// Refuses to be given some blocks, or with none named all; `None` takes them again.
     pub(crate) fn refuses(&self, which: Option<(Vec<Cid>, ErrorKind)>) {
         *lock(&self.0.refuses) = which;
+    }
+
+    /// Takes so long whenever it is given blocks.
+    pub(crate) fn takes(&self, time: Duration) {
+        *lock(&self.0.taking) = time;
     }
 
     // What the node asked.
@@ -477,6 +484,10 @@ impl Fetch for Opened {
     }
 
     async fn provide(&self, cids: &[Cid]) -> Result<()> {
+        let taking = *lock(&self.strings.taking);
+        if !taking.is_zero() {
+            tokio::time::sleep(taking).await;
+        }
         match &*lock(&self.strings.refuses) {
             Some((which, kind)) if which.is_empty() || cids.iter().any(|cid| which.contains(cid)) => {
                 Err(error(*kind))
