@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use carrick_core::{Block, Cid, Fetch, Node, RAW, Want};
 use carrick_interop::Daemon;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -75,7 +74,7 @@ async fn get(fetch: &dyn Fetch, cid: &Cid) -> Result<()> {
 }
 
 async fn put(fetch: &dyn Fetch, cid: &Cid) -> Result<()> {
-    Ok(fetch.provide(cid).await?)
+    Ok(fetch.provide(std::slice::from_ref(cid)).await?)
 }
 
 /// The same calls without it.
@@ -83,7 +82,7 @@ async fn without(daemon: &Daemon, there: &[Cid]) -> Result<[f64; 2]> {
     let plain = Plain::new(daemon);
     let gets = timed(there.iter().map(|cid| plain_get(&plain, cid))).await?;
     let new = blocks(PUTS);
-    let puts = timed(new.iter().map(|block| plain_put(&plain, block.bytes()))).await?;
+    let puts = timed(new.iter().map(|block| plain_put(&plain, block))).await?;
     Ok([gets, puts])
 }
 
@@ -93,9 +92,14 @@ async fn plain_get(plain: &Plain, cid: &Cid) -> Result<()> {
     if bytes.len() == BYTES { Ok(()) } else { Err(format!("{} bytes came of {cid}", bytes.len()).into()) }
 }
 
-async fn plain_put(plain: &Plain, bytes: &Bytes) -> Result<()> {
-    let command = "block/put?cid-codec=raw&mhtype=sha2-256&pin=true";
-    plain.give(command, std::iter::once(bytes.clone())).await.map(drop)
+async fn plain_put(plain: &Plain, block: &Block) -> Result<()> {
+    let pin = format!("pin/add?recursive=false&offline=true&arg={}", block.cid());
+    if plain.call(&pin).await.is_ok() {
+        return Err("a new block was there".into());
+    }
+    let command = "block/put?cid-codec=raw&mhtype=sha2-256&pin=false";
+    plain.give(command, std::iter::once(block.bytes().clone())).await?;
+    plain.call(&pin).await.map(drop)
 }
 
 /// How long some calls take.
