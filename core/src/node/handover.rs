@@ -1,8 +1,9 @@
 //! Blocks for transports that serve from a store of their own: each is handed over when it is put, or soon after it came, and
-//! all of them once more when the transport opens, when its store forgot some, and after a failure.
+//! all of them once more when the transport opens, when its store forgot some, each hour, and after a failure.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use cid::Cid;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -17,6 +18,8 @@ use crate::{Error, ErrorKind, Fetch, Result, Serving};
 const AT_ONCE: usize = 256;
 /// How many blocks may wait for it; where there are more, all are handed over once more.
 const WAITING: usize = 4096;
+/// How long what was handed over is taken to be there.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// What a transport has not been given yet.
 #[derive(Debug, Default)]
@@ -54,10 +57,12 @@ impl Owed {
         self.grew.notify_one();
     }
 
-    /// Waits until there is any, and takes it.
+    /// Waits until there is any, and takes it. After a while it is all: somebody else may have taken away what was given.
     async fn taken(&self) -> Debt {
-        self.grew.notified().await;
-        std::mem::take(&mut *lock(&self.debt))
+        match tokio::time::timeout(AGAIN, self.grew.notified()).await {
+            Ok(()) => std::mem::take(&mut *lock(&self.debt)),
+            Err(_) => Debt::All,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! it; where the gate has no room the message is dropped here, where it is counted. It is opened again when it breaks, and
 //! the gap is told.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,27 @@ const OVERTAKEN: u32 = 3;
 pub(crate) struct Joined {
     /// Ends the subscription.
     left: CancellationToken,
-    /// Opens it anew.
-    pub(crate) renew: Arc<Notify>,
+    pub(crate) renewal: Arc<Renewal>,
+}
+
+/// Opens a subscription anew.
+pub(crate) struct Renewal {
+    wanted: Notify,
+    /// When the present one was opened.
+    opened: std::sync::Mutex<Instant>,
+}
+
+impl Renewal {
+    fn new() -> Self {
+        Self { wanted: Notify::new(), opened: std::sync::Mutex::new(Instant::now()) }
+    }
+
+    /// Asks for it, unless it was opened since then: that one is as new as can be.
+    pub(crate) fn if_older(&self, than: Instant) {
+        if *lock(&self.opened) < than {
+            self.wanted.notify_waiters();
+        }
+    }
 }
 
 /// The daemons on a topic, as ours said last.
@@ -57,19 +76,21 @@ pub(crate) fn wire_name(shared: &Shared, topic: &Topic) -> String {
 
 /// Takes part in a topic.
 pub(crate) async fn join(shared: &Arc<Shared>, topic: &Topic) -> Result<()> {
-    if has_joined(shared, topic)? {
+    if is_joined(shared, &lock(&shared.topics), topic)? {
         return Ok(());
     }
     let answer = subscribe(shared, topic).await.map_err(|fault| shared.failed("join", fault))?;
-    // Meanwhile another may have joined it, or filled the last place.
-    if has_joined(shared, topic)? {
-        return Ok(());
+    let (left, renewal) = (shared.closed.child_token(), Arc::new(Renewal::new()));
+    {
+        let mut topics = lock(&shared.topics);
+        // Meanwhile another may have joined it, or filled the last place.
+        if is_joined(shared, &topics, topic)? {
+            return Ok(());
+        }
+        topics.insert(topic.clone(), Joined { left: left.clone(), renewal: Arc::clone(&renewal) });
     }
-    let (left, renew) = (shared.closed.child_token(), Arc::<Notify>::default());
-    let joined = Joined { left: left.clone(), renew: Arc::clone(&renew) };
-    lock(&shared.topics).insert(topic.clone(), joined);
     lock(&shared.peers).entry(topic.clone()).or_default().until = None;
-    let listening = keep(Arc::clone(shared), topic.clone(), answer, renew);
+    let listening = keep(Arc::clone(shared), topic.clone(), answer, renewal);
     shared.host.spawn(async move {
         left.run_until_cancelled(listening).await;
     });
@@ -77,8 +98,9 @@ pub(crate) async fn join(shared: &Arc<Shared>, topic: &Topic) -> Result<()> {
     Ok(())
 }
 
-fn has_joined(shared: &Shared, topic: &Topic) -> Result<bool> {
-    let topics = lock(&shared.topics);
+/// # Errors
+/// `TooLarge` where it is not, and there is no place for one more.
+fn is_joined(shared: &Shared, topics: &BTreeMap<Topic, Joined>, topic: &Topic) -> Result<bool> {
     let limit = shared.host.limits().topics_per_peer;
     if !topics.contains_key(topic) && topics.len() >= limit {
         let detail = format!("{limit} topics are joined, which is the limit");
@@ -103,7 +125,7 @@ async fn subscribe(shared: &Shared, topic: &Topic) -> Result<Answer, Fault> {
 }
 
 /// Reads a subscription, and opens it again for as long as the topic is joined.
-async fn keep(shared: Arc<Shared>, topic: Topic, first: Answer, renew: Arc<Notify>) {
+async fn keep(shared: Arc<Shared>, topic: Topic, first: Answer, renewal: Arc<Renewal>) {
     let mut opened = Ok(first);
     let mut attempt = 0;
     loop {
@@ -111,12 +133,15 @@ async fn keep(shared: Arc<Shared>, topic: Topic, first: Answer, renew: Arc<Notif
             Ok(answer) => {
                 if attempt > 0 {
                     shared.host.count("resubscribed", 1);
+                    *lock(&renewal.opened) = Instant::now();
                     shared.host.notice(Notice::Gap { topic: Some(topic.clone()), missed: None });
+                    // The daemon may have been started again so soon that nothing else has noticed it.
+                    shared.host.notice(Notice::Forgot);
                     shared.wake.notify_one();
                 }
                 let fault = tokio::select! {
                     biased;
-                    () = renew.notified() => Fault::new(ErrorKind::Unexpected, "the daemon forgot it"),
+                    () = renewal.wanted.notified() => Fault::new(ErrorKind::Unexpected, "the daemon forgot it"),
                     fault = read(&shared, &topic, answer) => fault,
                 };
                 tracing::warn!(%topic, %fault, "a subscription broke; it is opened again");
@@ -171,8 +196,8 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
         return;
     }
     let Some(slot) = shared.host.try_slot(&from) else {
-        drop(topics);
-        return shared.host.notice(Notice::Dropped { remote: from, count: 1 });
+        // It is counted where there was no room.
+        return;
     };
     let judged = slot.deliver(Inbound { from, topic: topic.clone(), bytes, wire_id: Some(number) });
     drop(topics);

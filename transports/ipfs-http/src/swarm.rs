@@ -124,7 +124,8 @@ pub(crate) async fn disconnect(shared: &Shared, remote: &Remote) -> Result<()> {
 /// Asks who is connected, and tells what changed.
 pub(crate) async fn look(shared: &Shared) -> Result<BTreeMap<Remote, PeerInfo>, Fault> {
     let call = SwarmPeers { direction: true };
-    let swarm: Swarm = shared.rpc.json(call, Payload::Nothing).await?;
+    let swarm: Result<Swarm, Fault> = shared.rpc.json(call, Payload::Nothing).await;
+    let swarm = swarm.inspect_err(|fault| lost(shared, fault))?;
     let mut found = BTreeMap::new();
     for peer in swarm.peers.0 {
         if found.len() == shared.host.limits().connections {
@@ -205,7 +206,7 @@ fn topics_to_look_at(shared: &Shared) -> Vec<Topic> {
 
 /// Looks at the daemon again and again for as long as the transport is open.
 pub(crate) async fn watch(shared: Arc<Shared>) {
-    let (mut quick, mut topics_known) = (0, true);
+    let (mut quick, mut topics_known, mut lost_at) = (0, true, Instant::now());
     loop {
         match survey(&shared).await {
             Ok(()) if shared.there.swap(true, Ordering::Relaxed) => {}
@@ -218,15 +219,9 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
                 // It may have been given another repository, or have lost what was not on its disk yet.
                 shared.host.notice(Notice::Forgot);
                 // Over a connection that only seems to stand nothing would ever come.
-                lock(&shared.topics).values().for_each(|joined| joined.renew.notify_waiters());
+                lock(&shared.topics).values().for_each(|joined| joined.renewal.if_older(lost_at));
             }
-            Err(fault) => {
-                if shared.there.swap(false, Ordering::Relaxed) {
-                    shared.host.fact("state", &format!("does not answer: {fault}"));
-                    tracing::warn!(%fault, "the daemon does not answer");
-                }
-                lost(&shared);
-            }
+            Err(_) => lost_at = Instant::now(),
         }
         if shared.there.load(Ordering::Relaxed) {
             let polled = poll_topics(&shared).await;
@@ -261,20 +256,25 @@ async fn poll_topics(shared: &Shared) -> Result<(), Fault> {
 
 /// Opens anew the subscriptions that the daemon does not know of.
 async fn renew_forgotten(shared: &Shared, joined: &[Topic]) -> Result<(), Fault> {
+    let asked = Instant::now();
     let known: Names = shared.rpc.json(PubsubLs {}, Payload::Nothing).await?;
     let known: BTreeSet<String> = known.strings.0.into_iter().collect();
     for topic in joined {
         // A subscription may stand that the daemon has forgotten: nothing would ever come over it.
         let forgotten = !known.contains(&encoded(wire_name(shared, topic).as_bytes()));
         if let (true, Some(joined)) = (forgotten, lock(&shared.topics).get(topic)) {
-            joined.renew.notify_waiters();
+            joined.renewal.if_older(asked);
         }
     }
     Ok(())
 }
 
 /// What is connected where nobody can be asked is not known, and nobody can be reached over it.
-fn lost(shared: &Shared) {
+fn lost(shared: &Shared, fault: &Fault) {
+    if shared.there.swap(false, Ordering::Relaxed) {
+        shared.host.fact("state", &format!("does not answer: {fault}"));
+        tracing::warn!(%fault, "the daemon does not answer");
+    }
     replace_links(shared, BTreeMap::new());
     for topic in topics_to_look_at(shared) {
         replace_peers(shared, &topic, BTreeSet::new());
@@ -318,7 +318,7 @@ pub(crate) async fn identify(shared: &Shared) -> Result<(), Fault> {
 
 /// Asks our daemon who it is and who is connected.
 async fn survey(shared: &Shared) -> Result<(), Fault> {
-    identify(shared).await?;
+    identify(shared).await.inspect_err(|fault| lost(shared, fault))?;
     look(shared).await.map(drop)
 }
 

@@ -47,7 +47,9 @@ pub(super) async fn run(daemon: &Daemon, pairs: u32) -> Result<Vec<Row>> {
         let [[get, put], [our_get, our_put]] = seconds;
         turns.gets.push([get, our_get]);
         turns.puts.push([put, our_put]);
-        eprintln!("blocks, pair {pair}: get {get:.2} s and {our_get:.2} s, put {put:.2} s and {our_put:.2} s");
+        eprintln!(
+            "blocks, pair {pair}: get {get:.2} s and {our_get:.2} s, put {put:.2} s and {our_put:.2} s"
+        );
     }
     Ok(rows(&turns))
 }

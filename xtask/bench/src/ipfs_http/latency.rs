@@ -39,7 +39,8 @@ pub(super) async fn run(daemons: &[Daemon], pairs: u32) -> Result<Row> {
         for message in 0..MESSAGES {
             for side in [(pair + message) % 2, (pair + message + 1) % 2] {
                 let sending = async { if side == 0 { plain.send().await } else { nodes.send().await } };
-                let seconds = timeout(LOST, sending).await.map_err(|_| "a message was lost; the run is void")??;
+                let seconds =
+                    timeout(LOST, sending).await.map_err(|_| "a message was lost; the run is void")??;
                 took[side as usize].push(seconds);
                 sleep(PAUSE).await;
             }
@@ -84,7 +85,9 @@ impl Nodes {
         let hearing = async {
             loop {
                 match self.heard.next().await {
-                    Some(Delivery::Message(message)) if *message.payload() == payload => return Ok(start.elapsed()),
+                    Some(Delivery::Message(message)) if *message.payload() == payload => {
+                        return Ok(start.elapsed());
+                    }
                     Some(_) => {}
                     None => return Err("the subscription ended"),
                 }
