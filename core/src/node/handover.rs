@@ -196,6 +196,7 @@ async fn keep_handing_over(router: Weak<Router>, host: Host) {
                 break;
             };
             drop(router);
+            host.count("provide_failed", 1);
             if failures == 0 {
                 tracing::warn!(%error, transport = %host.instance(), "blocks are not handed over; it is tried again");
             }

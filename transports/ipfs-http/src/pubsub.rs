@@ -22,8 +22,8 @@ use crate::swarm::{forget_peers, identify, look_at};
 
 /// What a message may have beside its bytes, within the 1 MiB that Kubo carries: number, key, signature and topic.
 pub(crate) const WIRE_BYTES: usize = (1 << 20) - 1024;
-/// The longest line of a subscription: a message of 1 MiB in base64, and names.
-const MAX_LINE: usize = 2 << 20;
+/// What a line of a subscription may have beside a message in base64: names.
+const BESIDE: usize = 8 << 10;
 /// The longest wait before a broken subscription is tried again.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// How many of our own messages are remembered until they come back.
@@ -165,7 +165,7 @@ async fn keep(shared: Arc<Shared>, topic: Topic, first: Answer, renewal: Arc<Ren
 
 /// Reads until it breaks.
 async fn read(shared: &Shared, topic: &Topic, answer: Answer) -> Fault {
-    let mut lines = answer.lines(MAX_LINE);
+    let mut lines = answer.lines(shared.host.limits().envelope_bytes() / 3 * 4 + BESIDE);
     loop {
         match lines.next().await {
             Ok(Some(line)) => take(shared, topic, &line),
@@ -177,6 +177,10 @@ async fn read(shared: &Shared, topic: &Topic, answer: Answer) -> Fault {
 
 /// Takes one line. What a line says is another daemon's word: nothing in it is believed before the gate has seen it.
 fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
+    // Too long for any message that is taken.
+    if line.is_empty() {
+        return shared.host.count("oversized", 1);
+    }
     let Some((from, bytes, number)) = parse(line) else {
         return shared.host.count("malformed", 1);
     };

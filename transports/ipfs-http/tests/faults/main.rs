@@ -1,9 +1,9 @@
 //! What a daemon does that hangs, lies, breaks off or is none; on a server that does it when it is told to.
 
-mod keeps;
+mod puts;
 mod server;
 mod starts;
-mod stores;
+mod store;
 mod tls;
 mod waits;
 
@@ -222,10 +222,11 @@ async fn the_secret_is_shown_to_the_daemon_and_to_nobody_else() {
 #[tokio::test]
 async fn a_broken_subscription_is_opened_again_and_the_gap_is_told() {
     let junk = b"<html>\n{}\n{\"from\":\"x\",\"data\":\"uAA\",\"seqno\":\"uAQ\"}\n";
-    let good: &'static str =
-        format!(r#"{{"from":"{ID}","data":"uaGVsbG8","seqno":"uAQ","topicIDs":["uYQ"]}}{}"#, '\n').leak();
+    let good = format!(r#"{{"from":"{ID}","data":"uaGVsbG8","seqno":"uAQ","topicIDs":["uYQ"]}}{}"#, '\n');
+    // A line that is longer than any message goes before it, on the same subscription.
+    let lines: &'static str = format!("{}\n{good}", "x".repeat(300_000)).leak();
     let server =
-        Server::start([("pubsub/sub", vec![Answer::Cut(junk), Answer::Stall(good.as_bytes())])]).await;
+        Server::start([("pubsub/sub", vec![Answer::Cut(junk), Answer::Stall(lines.as_bytes())])]).await;
     let mut config = config(&server);
     config.pubsub = true;
     let topic = Topic::new("raw").expect("a topic");
@@ -251,6 +252,9 @@ async fn a_broken_subscription_is_opened_again_and_the_gap_is_told() {
     assert_eq!(&message.payload()[..], b"hello");
     let gap = async { while !matches!(events.next().await, Some(Event::Gap { .. })) {} };
     timeout(PATIENCE, gap).await.expect("it is told");
+    let counters = &node.status().await.expect("status").counters["ipfs-http"];
+    let counted = ["malformed", "oversized", "resubscribed"].map(|name| counters[name]);
+    assert_eq!(counted, [3, 1, 1]);
 }
 
 #[tokio::test]

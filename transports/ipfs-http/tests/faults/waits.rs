@@ -48,7 +48,7 @@ async fn messages_that_are_not_taken_are_given_up_together() {
     for published in timeout(PATIENCE, publish).await.expect("they end") {
         assert!(published.is_err() || published.is_ok_and(|published| published.queued));
     }
-    assert!(began.elapsed() < Duration::from_secs(8), "one after the other they take 10 s");
+    assert!(began.elapsed() < Duration::from_secs(20), "one after the other they take 40 s");
 }
 
 #[tokio::test]

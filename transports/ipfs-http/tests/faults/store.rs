@@ -9,7 +9,7 @@ use carrick_core::{Block, ErrorKind, Limits, NetworkId, Node, RAW, Site, Store, 
 use carrick_transport_ipfs_http::{IpfsHttp, IpfsHttpStore, IpfsHttpStoreConfig};
 use tokio::time::timeout;
 
-use super::stores::{FULL, STORED};
+use super::puts::{FULL, STORED};
 use super::{PATIENCE, config, right};
 use crate::server::{ABSENT, Answer, Server};
 
