@@ -9,6 +9,7 @@ pub mod decoders;
 mod endpoint;
 mod fetch;
 mod hold;
+mod links;
 mod probe;
 mod pubsub;
 mod rpc;

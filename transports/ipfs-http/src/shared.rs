@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, PeerInfo, Remote, Result, Topic};
+use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, Remote, Result, Topic};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::IpfsHttpConfig;
+use crate::links::Links;
 use crate::pubsub::{Echoes, Joined, OnTopic, Pace};
 use crate::rpc::{Fault, Rpc};
 
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
     /// Who is on the topics that matter to the node.
     pub(crate) peers: Mutex<BTreeMap<Topic, OnTopic>>,
     /// The daemons that ours is connected with, as it said last.
-    pub(crate) links: Mutex<BTreeMap<Remote, PeerInfo>>,
+    pub(crate) links: Mutex<Links>,
     pub(crate) echoes: Mutex<Echoes>,
     pub(crate) pace: Pace,
     /// Room for messages that wait to be published.

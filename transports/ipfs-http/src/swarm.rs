@@ -89,10 +89,11 @@ fn linked(shared: &Shared, daemon: &PeerId, addr: Multiaddr) -> Remote {
     let mut info = PeerInfo::new(remote.clone());
     info.addrs = vec![addr.clone()];
     info.direction = Some(Direction::Outbound);
-    let new = lock(&shared.links).insert(remote.clone(), info).is_none();
-    if new {
+    let mut links = lock(&shared.links);
+    if links.made(info) {
         shared.host.notice(Notice::Up(remote.clone(), vec![addr]));
     }
+    drop(links);
     lock(&shared.apart).remove(&remote);
     shared.wake.notify_one();
     remote
@@ -113,6 +114,7 @@ pub(crate) async fn disconnect(shared: &Shared, remote: &Remote) -> Result<()> {
     }
     let call = SwarmDisconnect { arg: format!("/p2p/{daemon}") };
     let ended = shared.rpc.json::<_, Names>(call, Payload::Nothing).await;
+    lock(&shared.links).ended();
     let still = look(shared).await.map_err(|fault| shared.failed("disconnect", fault))?;
     match ended {
         // It may have gone by itself just before.
@@ -123,9 +125,9 @@ pub(crate) async fn disconnect(shared: &Shared, remote: &Remote) -> Result<()> {
 
 /// Asks who is connected, and tells what changed.
 pub(crate) async fn look(shared: &Shared) -> Result<BTreeMap<Remote, PeerInfo>, Fault> {
-    let call = SwarmPeers { direction: true };
-    let swarm: Result<Swarm, Fault> = shared.rpc.json(call, Payload::Nothing).await;
-    let swarm = swarm.inspect_err(|fault| lost(shared, fault))?;
+    let (asked, call) = (Instant::now(), SwarmPeers { direction: true });
+    let answer = shared.rpc.json(call, Payload::Nothing).await;
+    let swarm: Swarm = answer.inspect_err(|fault| away(shared, fault))?;
     let mut found = BTreeMap::new();
     for peer in swarm.peers.0 {
         if found.len() == shared.host.limits().connections {
@@ -135,7 +137,7 @@ pub(crate) async fn look(shared: &Shared) -> Result<BTreeMap<Remote, PeerInfo>, 
             found.entry(info.remote.clone()).or_insert(info);
         }
     }
-    replace_links(shared, found.clone());
+    replace_links(shared, asked, &found);
     Ok(found)
 }
 
@@ -155,15 +157,15 @@ pub(crate) fn info(peer: &SwarmPeer) -> Option<PeerInfo> {
     Some(info)
 }
 
-fn replace_links(shared: &Shared, found: BTreeMap<Remote, PeerInfo>) {
+fn replace_links(shared: &Shared, asked: Instant, found: &BTreeMap<Remote, PeerInfo>) {
     let mut links = lock(&shared.links);
-    let before = std::mem::replace(&mut *links, found);
+    let changes = links.replace(asked, found);
     // Told under the lock: two looks at once must not tell in another order than they looked.
-    for gone in before.keys().filter(|remote| !links.contains_key(remote)) {
-        shared.host.notice(Notice::Down(gone.clone()));
+    for gone in changes.gone {
+        shared.host.notice(Notice::Down(gone));
     }
-    for (remote, info) in links.iter().filter(|(remote, _)| !before.contains_key(remote)) {
-        shared.host.notice(Notice::Up(remote.clone(), info.addrs.clone()));
+    for info in changes.new {
+        shared.host.notice(Notice::Up(info.remote, info.addrs));
     }
 }
 
@@ -221,7 +223,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
                 // Over a connection that only seems to stand nothing would ever come.
                 lock(&shared.topics).values().for_each(|joined| joined.renewal.if_older(lost_at));
             }
-            Err(_) => lost_at = Instant::now(),
+            Err(fault) => {
+                away(&shared, &fault);
+                lost(&shared);
+                lost_at = Instant::now();
+            }
         }
         if shared.there.load(Ordering::Relaxed) {
             let polled = poll_topics(&shared).await;
@@ -269,13 +275,17 @@ async fn renew_forgotten(shared: &Shared, joined: &[Topic]) -> Result<(), Fault>
     Ok(())
 }
 
-/// What is connected where nobody can be asked is not known, and nobody can be reached over it.
-fn lost(shared: &Shared, fault: &Fault) {
+/// Notes that the daemon does not answer, whoever found that out: it may be back before the next poll.
+fn away(shared: &Shared, fault: &Fault) {
     if shared.there.swap(false, Ordering::Relaxed) {
         shared.host.fact("state", &format!("does not answer: {fault}"));
         tracing::warn!(%fault, "the daemon does not answer");
     }
-    replace_links(shared, BTreeMap::new());
+}
+
+/// What is connected where nobody can be asked is not known, and nobody can be reached over it.
+fn lost(shared: &Shared) {
+    replace_links(shared, Instant::now(), &BTreeMap::new());
     for topic in topics_to_look_at(shared) {
         replace_peers(shared, &topic, BTreeSet::new());
     }
@@ -318,7 +328,7 @@ pub(crate) async fn identify(shared: &Shared) -> Result<(), Fault> {
 
 /// Asks our daemon who it is and who is connected.
 async fn survey(shared: &Shared) -> Result<(), Fault> {
-    identify(shared).await.inspect_err(|fault| lost(shared, fault))?;
+    identify(shared).await?;
     look(shared).await.map(drop)
 }
 
