@@ -180,8 +180,8 @@ impl Fetch for IpfsHttp {
         self.shared.run("block", fetch::block(&self.shared, want)).await
     }
 
-    /// Not offered: the daemon's `dag/export` brings blocks depth first, knows no `have`, and tells no end of what it may
-    /// fetch for it.
+    /// Not offered: the daemon's `dag/export` asks for one block after the other, so many single blocks are faster; and it brings
+    /// them depth first, knows no `have`, and tells no end of what it may fetch for it.
     async fn dag(&self, _: &WantDag) -> Result<Claims> {
         self.shared.open("dag")?;
         Err(self.shared.fail(ErrorKind::Unsupported, "dag", "a daemon brings single blocks"))
