@@ -248,22 +248,30 @@ pub(crate) async fn publish(shared: &Shared, message: &Outgoing) -> Result<Recei
     Ok(if is_alone(shared, &message.topic).await { Receipt::counted(0, vec![]) } else { Receipt::unknown() })
 }
 
-/// Whether nobody takes part in a topic; then the next who does is looked for as long as the node keeps the message.
+/// Whether nobody takes part in a topic. Who does is looked for as long as the node keeps the message, so that it need not be
+/// asked for the next one.
 async fn is_alone(shared: &Shared, topic: &Topic) -> bool {
     let known = |known: &OnTopic| !known.peers.is_empty();
     if lock(&shared.peers).get(topic).is_some_and(known) {
         return false;
     }
+    look_for_a_while(shared, topic);
     let alone = look_at(shared, topic).await.is_ok_and(|peers| peers.is_empty());
-    if alone && !lock(&shared.topics).contains_key(topic) {
-        let limits = shared.host.limits();
-        let mut topics = lock(&shared.peers);
-        if topics.contains_key(topic) || topics.len() < 2 * limits.topics_per_peer {
-            topics.entry(topic.clone()).or_default().until = Some(Instant::now() + limits.outbox_time);
-            shared.wake.notify_one();
-        }
+    if alone {
+        shared.wake.notify_one();
     }
     alone
+}
+
+fn look_for_a_while(shared: &Shared, topic: &Topic) {
+    if lock(&shared.topics).contains_key(topic) {
+        return;
+    }
+    let limits = shared.host.limits();
+    let mut topics = lock(&shared.peers);
+    if topics.contains_key(topic) || topics.len() < 2 * limits.topics_per_peer {
+        topics.entry(topic.clone()).or_default().until = Some(Instant::now() + limits.outbox_time);
+    }
 }
 
 /// One at a time: a daemon numbers what it is given at once, and then drops what it finds overtaken.
