@@ -7,11 +7,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use carrick_interop::{Daemon, Kubo};
-use common::{Lines, Up, run};
+use common::{Lines, Up, carrick, run};
 use serde_json::Value;
 
 const ID: &str = r#"{"ID":"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq","Addresses":null}"#;
@@ -115,6 +116,26 @@ fn a_daemon_that_is_too_old_or_hangs_is_told() {
     });
     let soon = "transport.ipfs-http.request_timeout=0.3";
     told(&refused(&hangs, &[soon], 4), "timeout", "no answer within 0.3 s", "overloaded or stopped");
+}
+
+/// Whoever must judge before others hear of it cannot use a daemon; whoever may use one is warned, once.
+#[test]
+fn a_daemon_that_relays_first_is_refused_where_that_is_required_and_else_warned_of_once() {
+    let api = server(good);
+    let refused = refused(&api, &["node.require.relay=\"after-verdict\""], 2);
+    told(&refused, "config", "relay", "take relay out of [node.require]");
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut up = carrick(&node(dir.path(), "a", &api));
+    let mut up =
+        up.args(["up", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut ready = String::new();
+    BufReader::new(up.stdout.take().expect("piped")).read_line(&mut ready).expect("a line");
+    assert!(ready.contains("ready"), "{ready}");
+    up.kill().expect("it runs");
+    let mut said = String::new();
+    up.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    up.wait().expect("it ends");
+    assert_eq!(said.matches("before this node has judged them").count(), 1, "{said}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use carrick_core::dag::Layout;
 use carrick_core::{ErrorKind, Event, Events, GetOptions, Node, Subscription};
 use carrick_interop::Kubo;
+use carrick_transport_ipfs_http::Seconds;
 use futures::StreamExt as _;
 use futures::future::join;
 use tokio::io::{AsyncWriteExt as _, duplex};
@@ -99,6 +100,36 @@ async fn a_subscription_is_back_soon_after_its_daemon() {
     // Another node on the same daemon is heard over it.
     let (near, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
     soon("a message", heard(&near, &mut subscription)).await;
+}
+
+/// It takes connections and never answers, and later goes on as if nothing had been.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_stops_for_a_while_is_noticed_and_goes_on() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let mut config = config(&kubo.daemons()[0]);
+    config.request_timeout = Seconds(Duration::from_secs(1));
+    let (one, transport) = open(config.clone()).await.expect("opens");
+    let (other, _) = open(config).await.expect("opens");
+    let mut subscription = other.subscribe(&topic()).await.expect("subscribes");
+    soon("a message of before", heard(&one, &mut subscription)).await;
+    tokio::task::block_in_place(|| kubo.freeze(0)).expect("it stops");
+    let state = || one.transports()[0].facts["state"].clone();
+    soon("that it is noticed", async {
+        while !state().starts_with("does not answer") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let error = one.publish(&topic(), "nowhere").await.expect_err("it does not answer");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = one.put(&b"put meanwhile"[..], Layout::default()).await.expect_err("it does not answer");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    tokio::task::block_in_place(|| kubo.thaw(0)).expect("it goes on");
+    back("the daemon", async { while transport.peers().await.is_err() {} }).await;
+    back("messages", heard(&one, &mut subscription)).await;
+    let put = soon("a put", one.put(&b"put meanwhile"[..], Layout::default())).await.expect("puts");
+    let there = kubo.daemons()[0].post(&format!("block/stat?offline=true&arg={}", put.cid), None);
+    assert!(there.is_ok(), "{there:?}");
 }
 
 /// Messages and blocks go on all the time; what fails says that the daemon is not there, and nothing else. Both nodes share

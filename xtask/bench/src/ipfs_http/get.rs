@@ -151,8 +151,7 @@ pub(crate) async fn fetch(to_fetch: &str) -> Result<()> {
     };
     let builder = Node::builder().data_dir(folder.path()).store_at(store);
     let (node, _) = open(&to_fetch.api, builder).await?;
-    let mut options = GetOptions::default();
-    options.deadline = Some(DEADLINE);
+    let options = GetOptions { deadline: Some(DEADLINE), ..GetOptions::default() };
     let before = Usage::now()?;
     let got = node.get(&root, options).await?;
     let usage = Usage::now()?.since(&before);
