@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -39,6 +40,8 @@ pub(crate) struct Joined {
     /// Ends the subscription.
     left: CancellationToken,
     pub(crate) renewal: Arc<Renewal>,
+    /// Whether our own daemon brought what we did not send: somebody else uses it for this topic. It never says so.
+    has_neighbour: AtomicBool,
 }
 
 /// Opens a subscription anew.
@@ -87,7 +90,8 @@ pub(crate) async fn join(shared: &Arc<Shared>, topic: &Topic) -> Result<()> {
         if is_joined(shared, &topics, topic)? {
             return Ok(());
         }
-        topics.insert(topic.clone(), Joined { left: left.clone(), renewal: Arc::clone(&renewal) });
+        let (left, renewal) = (left.clone(), Arc::clone(&renewal));
+        topics.insert(topic.clone(), Joined { left, renewal, has_neighbour: AtomicBool::new(false) });
     }
     lock(&shared.peers).entry(topic.clone()).or_default().until = None;
     let listening = keep(Arc::clone(shared), topic.clone(), answer, renewal);
@@ -196,8 +200,9 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
     }
     // Held until it is delivered: once it is left, nothing comes.
     let topics = lock(&shared.topics);
-    if !topics.contains_key(topic) {
-        return;
+    let Some(joined) = topics.get(topic) else { return };
+    if from == shared.own_daemon() {
+        joined.has_neighbour.store(true, Ordering::Relaxed);
     }
     let Some(slot) = shared.host.try_slot(&from) else {
         // It is counted where there was no room.
@@ -257,6 +262,9 @@ async fn is_alone(shared: &Shared, topic: &Topic) -> bool {
     }
     look_for_a_while(shared, topic);
     let alone = look_at(shared, topic).await.is_ok_and(|peers| peers.is_empty());
+    if lock(&shared.topics).get(topic).is_some_and(|joined| joined.has_neighbour.load(Ordering::Relaxed)) {
+        return false;
+    }
     if alone {
         shared.wake.notify_one();
     }

@@ -4,6 +4,7 @@ mod clock;
 mod deaths;
 mod keeps;
 mod many;
+mod neighbours;
 mod private;
 mod renewed;
 
