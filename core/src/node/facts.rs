@@ -1,28 +1,25 @@
 //! What transports found out about what is behind them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
-use super::core::lock;
+use super::scoped::Scoped;
 
 /// No fact is longer, in characters.
 const MAX_FACT: usize = 300;
 
 /// Facts by transport instance and name.
 #[derive(Debug, Default)]
-pub(crate) struct Facts(Mutex<BTreeMap<Arc<str>, BTreeMap<&'static str, String>>>);
+pub(crate) struct Facts(Scoped<String>);
 
 impl Facts {
     /// Notes one in the place of what was known before.
-    pub(crate) fn note(&self, instance: &Arc<str>, what: &'static str, value: &str) {
+    pub(crate) fn note(&self, instance: &str, what: &'static str, value: &str) {
         let shown = value.chars().filter(|c| !c.is_control()).take(MAX_FACT).collect();
-        lock(&self.0).entry(Arc::clone(instance)).or_default().insert(what, shown);
+        self.0.change(instance, |facts| drop(facts.insert(what, shown)));
     }
 
     /// Those of an instance.
     pub(crate) fn of(&self, instance: &str) -> BTreeMap<String, String> {
-        let all = lock(&self.0);
-        let facts = all.get(instance).into_iter().flatten();
-        facts.map(|(what, value)| ((*what).to_owned(), value.clone())).collect()
+        self.0.of(instance)
     }
 }

@@ -29,6 +29,7 @@ mod publish;
 mod reputation;
 mod router;
 mod saver;
+mod scoped;
 mod serve;
 mod status;
 mod subscriptions;

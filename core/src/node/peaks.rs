@@ -1,11 +1,10 @@
 //! The most that was ever in each bounded queue, beside its bound.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
-use super::core::lock;
+use super::scoped::Scoped;
 
 /// The most that was ever in a bounded queue since the node opened, and its bound: bytes where the name ends in `_bytes`,
 /// otherwise how many. It never comes above its bound, but that a subscriber may always hold one message.
@@ -20,28 +19,22 @@ pub struct Peak {
 
 /// Peaks by scope (`node`, or the name of a transport instance) and name.
 #[derive(Debug, Default)]
-pub(crate) struct Peaks(Mutex<BTreeMap<Arc<str>, BTreeMap<&'static str, Peak>>>);
+pub(crate) struct Peaks(Scoped<Peak>);
 
 impl Peaks {
     /// So much is held of each now, and so much may be.
     pub(crate) fn note<const N: usize>(&self, scope: &str, held: [(&'static str, usize, usize); N]) {
-        let mut scopes = lock(&self.0);
-        if !scopes.contains_key(scope) {
-            scopes.insert(scope.into(), BTreeMap::new());
-        }
-        if let Some(peaks) = scopes.get_mut(scope) {
+        self.0.change(scope, |peaks| {
             for (what, held, limit) in held {
                 let peak = peaks.entry(what).or_default();
                 peak.most = peak.most.max(held as u64);
                 peak.limit = limit as u64;
             }
-        }
+        });
     }
 
     /// All of them, sorted.
     pub(crate) fn all(&self) -> BTreeMap<String, BTreeMap<String, Peak>> {
-        let scopes = lock(&self.0);
-        let named = |peaks: &BTreeMap<&str, Peak>| peaks.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
-        scopes.iter().map(|(scope, peaks)| (scope.to_string(), named(peaks))).collect()
+        self.0.all()
     }
 }
