@@ -189,12 +189,8 @@ async fn keep_handing_over(router: Weak<Router>, host: Host) {
         let mut failures = 0;
         loop {
             let Some(router) = router.upgrade() else { return };
-            let mounted = router.transports.get(usize::from(host.mount.index));
-            let Some(Err(error)) =
-                futures::future::OptionFuture::from(mounted.map(|to| router.settle(to, &debt))).await
-            else {
-                break;
-            };
+            let Some(mounted) = router.transports.get(usize::from(host.mount.index)) else { return };
+            let Err(error) = router.settle(mounted, &debt).await else { break };
             drop(router);
             host.count("provide_failed", 1);
             if failures == 0 {
