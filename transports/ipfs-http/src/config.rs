@@ -58,7 +58,7 @@ impl IpfsHttpConfig {
             let found = self.bootstrap.len();
             return Err(wrong(format!("bootstrap has {found} daemons; at most {MAX_BOOTSTRAP} are allowed")));
         }
-        match self.bootstrap.iter().find(|peer| crate::swarm::targets(peer).next().is_none()) {
+        match self.bootstrap.iter().find(|peer| crate::dial::targets(peer).next().is_none()) {
             Some(peer) => Err(wrong(format!("bootstrap has {peer}, which is no address of a daemon"))
                 .mend("write it as /ip4/10.0.0.7/tcp/4001/p2p/12D3KooW…")),
             None => Ok(()),

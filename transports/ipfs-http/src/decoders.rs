@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::fetch::Named;
 use crate::rpc::Fault;
 use crate::rpc::calls::{Identity, Names, Stored, Swarm, short};
-use crate::{Endpoint, pubsub, swarm};
+use crate::{Endpoint, dial, pubsub, swarm};
 
 /// The longest input of these runs. What the program reads at most is longer, and takes longer than a million of them may.
 const LONGEST: usize = 32 << 10;
@@ -109,7 +109,7 @@ pub fn endpoint(bytes: &[u8]) -> bool {
 pub fn target(bytes: &[u8]) -> bool {
     let text = std::str::from_utf8(bytes).ok();
     let peer = text.and_then(|text| text.parse::<PeerAddr>().ok());
-    peer.is_some_and(|peer| swarm::targets(&peer).next().is_some())
+    peer.is_some_and(|peer| dial::targets(&peer).next().is_some())
 }
 
 fn ids() -> Vec<String> {

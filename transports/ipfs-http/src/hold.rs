@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use carrick_core::{Cid, ErrorKind};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use ipfs_api_prelude::ApiRequest;
 use iroh_car::{CarHeader, CarWriter};
 
 use crate::rpc::calls::{BlockPut, BlockStat, DagImport, PinAdd, PinLs, PinRm, Stats, Stored, raw, short};
@@ -104,48 +105,33 @@ async fn car(blocks: &[(Cid, Bytes)]) -> Result<Bytes, iroh_car::Error> {
 /// # Errors
 /// `NotFound` when it lacks one of them.
 pub(crate) async fn pin(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
-    for some in cids.chunks(NAMED_AT_ONCE) {
-        let pinned = rpc.bytes(PinAdd(names(some)), Payload::Nothing).await;
-        match pinned {
-            Ok(_) => {}
-            // At the first of them, and none after it was pinned.
-            Err(fault) if by_others(&fault) => pin_each(rpc, some).await?,
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(())
-}
-
-async fn pin_each(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
-    for cid in cids {
-        match rpc.bytes(PinAdd(names(&[*cid])), Payload::Nothing).await {
-            Err(fault) if !by_others(&fault) => return Err(fault),
-            _ => {}
-        }
-    }
-    Ok(())
+    many(rpc, cids, PinAdd, by_others).await
 }
 
 /// Takes our pins away. The blocks go with the daemon's next garbage collection, unless somebody else has pinned what they
 /// belong to: only that knows it, since it looks at all that is under a pin, and under any name of a block.
 pub(crate) async fn release(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
-    for some in cids.chunks(NAMED_AT_ONCE) {
-        match rpc.bytes(PinRm(names(some)), Payload::Nothing).await {
-            Err(fault) if fault.kind == ErrorKind::NotFound || by_others(&fault) => {
-                unpin_each(rpc, some).await?
-            }
-            Err(fault) => return Err(fault),
-            Ok(_) => {}
-        }
-    }
-    Ok(())
+    many(rpc, cids, PinRm, |fault| fault.kind == ErrorKind::NotFound || by_others(fault)).await
 }
 
-async fn unpin_each(rpc: &Rpc, cids: &[Cid]) -> Result<(), Fault> {
-    for cid in cids {
-        match rpc.bytes(PinRm(names(&[*cid])), Payload::Nothing).await {
-            Err(fault) if fault.kind != ErrorKind::NotFound && !by_others(&fault) => return Err(fault),
-            _ => {}
+/// Makes a call of many blocks, and passes over those that need none. It ends at the first of these, so then each of the
+/// others is named by itself.
+async fn many<R: ApiRequest>(
+    rpc: &Rpc,
+    cids: &[Cid],
+    call: impl Fn(Vec<String>) -> R,
+    needless: impl Fn(&Fault) -> bool,
+) -> Result<(), Fault> {
+    let ask = async |some: &[Cid]| rpc.bytes(call(names(some)), Payload::Nothing).await;
+    let done = |answered: Result<Bytes, Fault>| match answered {
+        Err(fault) if needless(&fault) => Ok(false),
+        answered => answered.map(|_| true),
+    };
+    for some in cids.chunks(NAMED_AT_ONCE) {
+        if !done(ask(some).await)? {
+            for one in some.chunks(1) {
+                done(ask(one).await)?;
+            }
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod config;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod decoders;
+mod dial;
 mod endpoint;
 mod fetch;
 mod hold;

@@ -21,7 +21,7 @@ pub(crate) async fn probe(rpc: &Rpc, host: &Host, pubsub: bool) -> Result<Identi
 }
 
 /// Asks who the daemon is, and how old, and has `status` show it.
-pub(crate) async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
+async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
     let (identity, version) = find(rpc).await?;
     for (what, value) in
         [("daemon", &identity.id), ("version", &version), ("api", &rpc.endpoint().to_string())]
@@ -33,9 +33,7 @@ pub(crate) async fn ask(rpc: &Rpc, host: &Host) -> Result<Identity, Fault> {
 
 /// Asks who the daemon is, and how old.
 pub(crate) async fn find(rpc: &Rpc) -> Result<(Identity, String), Fault> {
-    let identity = who(rpc).await?;
-    let version: Version = rpc.json(VersionOf {}, Payload::Nothing).await?;
-    let version = clean(&version.version);
+    let (identity, version) = (who(rpc).await?, version(rpc).await?);
     tracing::info!(at = %rpc.endpoint(), daemon = identity.id, version, "found a daemon");
     Ok((identity, version))
 }
@@ -47,6 +45,12 @@ pub(crate) async fn who(rpc: &Rpc) -> Result<Identity, Fault> {
         Some(_) => Ok(identity),
         None => Err(Fault::junk("an id that is none").of("id", rpc.endpoint())),
     }
+}
+
+/// Asks how old the daemon is.
+pub(crate) async fn version(rpc: &Rpc) -> Result<String, Fault> {
+    let version: Version = rpc.json(VersionOf {}, Payload::Nothing).await?;
+    Ok(clean(&version.version))
 }
 
 /// Whether pubsub is on, and refuses a topic in plain words, as it does where topics travel in multibase.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pubsub::Pace;
 use crate::rpc::Rpc;
 use crate::shared::{Shared, lock};
-use crate::{IpfsHttpConfig, announce, fetch, hold, probe, pubsub, swarm};
+use crate::{IpfsHttpConfig, announce, dial, fetch, hold, probe, pubsub, swarm};
 
 /// A Kubo daemon as a network. Open one by name through the registry, or with [`IpfsHttp::open`].
 pub struct IpfsHttp {
@@ -68,7 +68,7 @@ impl IpfsHttp {
         spawn(&shared, swarm::watch(Arc::clone(&shared)));
         spawn(&shared, announce::keep_announcing(Arc::clone(&shared), waiting));
         for peer in &shared.config.bootstrap {
-            spawn(&shared, swarm::stay_connected(Arc::clone(&shared), peer.clone()));
+            spawn(&shared, dial::stay_connected(Arc::clone(&shared), peer.clone()));
         }
         Ok(Self { shared })
     }
@@ -118,11 +118,11 @@ impl Transport for IpfsHttp {
     }
 
     async fn dial(&self, peer: &PeerAddr) -> Result<Remote> {
-        self.shared.run("dial", swarm::dial(&self.shared, peer)).await
+        self.shared.run("dial", dial::dial(&self.shared, peer)).await
     }
 
     async fn disconnect(&self, peer: &Remote) -> Result<()> {
-        self.shared.run("disconnect", swarm::disconnect(&self.shared, peer)).await
+        self.shared.run("disconnect", dial::disconnect(&self.shared, peer)).await
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>> {

@@ -139,9 +139,7 @@ impl Rpc {
         within: Duration,
         limit: usize,
     ) -> Result<Bytes, Fault> {
-        let call = self.prepare(&call, Payload::Nothing)?;
-        let slot = place(&self.0.searches).await;
-        self.send(call, within, slot, self.0.idle).await?.whole(limit).await
+        self.begin_search(call, within, self.0.idle).await?.whole(limit).await
     }
 
     /// The same, line by line as it comes, none longer than `limit`.
@@ -151,9 +149,18 @@ impl Rpc {
         within: Duration,
         limit: usize,
     ) -> Result<Lines, Fault> {
+        Ok(self.begin_search(call, within, within).await?.lines(limit))
+    }
+
+    async fn begin_search<R: ApiRequest>(
+        &self,
+        call: R,
+        within: Duration,
+        idle: Duration,
+    ) -> Result<Answer, Fault> {
         let call = self.prepare(&call, Payload::Nothing)?;
         let slot = place(&self.0.searches).await;
-        Ok(self.send(call, within, slot, within).await?.lines(limit))
+        self.send(call, within, slot, idle).await
     }
 
     /// An answer of which every byte comes as it likes: a subscription. It takes no place among the requests.
