@@ -7,26 +7,15 @@ use std::fs;
 use std::path::Path;
 
 use carrick_interop::{Daemon, Kubo};
-use common::{LOCAL, Lines, Ran, Up, carrick, run, until_on_topic, until_peers};
+use common::{LOCAL, Lines, Ran, Up, carrick, edit, init, init_over_kubo, run, until_on_topic, until_peers};
 
 /// A node over its daemon.
 fn behind(dir: &Path, name: &str, daemon: &Daemon) -> Up {
-    run(dir, ["init", name, "--network", "test", "--transport", "ipfs-http"]).ok();
-    let api = format!("api = {:?}", daemon.api);
-    edit(dir, name, |text| text.replace("# api = \"http://127.0.0.1:5001\"", &api));
-    Up::start(&dir.join(name))
+    Up::start(&init_over_kubo(dir, name, &daemon.api))
 }
 
 fn direct(dir: &Path, name: &str) -> Up {
-    run(dir, ["init", name, "--network", "test", "--listen", LOCAL]).ok();
-    Up::start(&dir.join(name))
-}
-
-/// Changes the configuration of a node.
-fn edit(dir: &Path, name: &str, change: impl Fn(&str) -> String) {
-    let file = dir.join(name).join("carrick.toml");
-    let text = fs::read_to_string(&file).expect("written");
-    fs::write(&file, change(&text)).expect("written");
+    Up::start(&init(dir, name, None))
 }
 
 /// Has a node keep its blocks in a daemon.
@@ -82,7 +71,7 @@ fn what_a_daemon_stores_survives_its_garbage_collection_and_both_restarts() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut kubo = Kubo::run(2, &["--connect", "--durable"]).expect("two daemons");
     let (ours, elsewhere) = (kubo.daemons()[0].clone(), kubo.daemons()[1].clone());
-    run(dir.path(), ["init", "a", "--network", "test", "--listen", LOCAL]).ok();
+    init(dir.path(), "a", None);
     run(dir.path(), ["init", "b", "--network", "test", "--transport", "ipfs-http"]).ok();
     edit(dir.path(), "b", |text| {
         text.replace("# api = \"http://127.0.0.1:5001\"", &format!("api = {:?}", ours.api))

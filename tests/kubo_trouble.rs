@@ -6,13 +6,12 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use carrick_interop::{Daemon, Kubo};
-use common::{Lines, Up, carrick, run};
+use common::{Lines, Up, carrick, init_over_kubo, run};
 use serde_json::Value;
 
 const ID: &str = r#"{"ID":"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq","Addresses":null}"#;
@@ -68,21 +67,11 @@ fn good(path: &str) -> (u16, String) {
     }
 }
 
-/// A folder for a node over the daemon at `api`.
-fn node(dir: &Path, name: &str, api: &str) -> PathBuf {
-    run(dir, ["init", name, "--network", "test", "--transport", "ipfs-http"]).ok();
-    let file = dir.join(name).join("carrick.toml");
-    let text = fs::read_to_string(&file).expect("written");
-    let text = text.replace("# api = \"http://127.0.0.1:5001\"", &format!("api = {api:?}"));
-    fs::write(&file, text).expect("written");
-    dir.join(name)
-}
-
 /// Why a node does not start, with these settings.
 fn refused(api: &str, settings: &[&str], code: i32) -> Value {
     let dir = tempfile::tempdir().expect("a folder");
     let settings = settings.iter().flat_map(|set| ["--set", set]);
-    run(&node(dir.path(), "a", api), settings.chain(["up", "--json"])).fails(code).error()
+    run(&init_over_kubo(dir.path(), "a", api), settings.chain(["up", "--json"])).fails(code).error()
 }
 
 #[track_caller]
@@ -125,7 +114,7 @@ fn a_daemon_that_relays_first_is_refused_where_that_is_required_and_else_warned_
     let refused = refused(&api, &["node.require.relay=\"after-verdict\""], 2);
     told(&refused, "config", "relay", "take relay out of [node.require]");
     let dir = tempfile::tempdir().expect("a folder");
-    let mut up = carrick(&node(dir.path(), "a", &api));
+    let mut up = carrick(&init_over_kubo(dir.path(), "a", &api));
     let mut up =
         up.args(["up", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
     let mut ready = String::new();
@@ -165,7 +154,7 @@ fn a_full_disk_of_the_daemon_is_exit_code_5_and_the_node_keeps_what_was_put() {
         "block/put" => said("put: write /repo/blocks/x: no space left on device"),
         _ => good(path),
     });
-    let node = Up::start(&node(dir.path(), "a", &full));
+    let node = Up::start(&init_over_kubo(dir.path(), "a", &full));
     fs::write(node.dir.join("file"), "hello world").expect("written");
     let error = node.run(["put", "--json", "file"]).fails(5).error();
     told(&error, "full", "no space left on device", "make room");
@@ -180,9 +169,9 @@ fn a_killed_daemon_is_a_gap_in_a_subscription_and_messages_flow_again() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut kubo = Kubo::run(1, &[]).expect("a daemon");
     let api = kubo.daemons()[0].api.clone();
-    let node = Up::start(&self::node(dir.path(), "a", &api));
+    let node = Up::start(&init_over_kubo(dir.path(), "a", &api));
     // On the same daemon: how soon two daemons find each other again is Kubo's affair.
-    let near = Up::start(&self::node(dir.path(), "b", &api));
+    let near = Up::start(&init_over_kubo(dir.path(), "b", &api));
     let state = || {
         let status = node.run(["status", "--json"]).ok().json();
         status[0]["transports"][0]["facts"]["state"].as_str().expect("a state").to_owned()
@@ -226,7 +215,7 @@ fn the_daemons_own_program_reads_what_was_put_and_hears_what_was_published() {
     let dir = tempfile::tempdir().expect("a folder");
     let kubo = Kubo::run(2, &["--connect"]).expect("daemons");
     let [own, other] = [&kubo.daemons()[0], &kubo.daemons()[1]];
-    let node = Up::start(&node(dir.path(), "a", &own.api));
+    let node = Up::start(&init_over_kubo(dir.path(), "a", &own.api));
     fs::write(node.dir.join("file"), vec![7; 3_000_000]).expect("written");
     let cid = node.run(["put", "--json", "file"]).ok().json()[0]["cid"].as_str().expect("a CID").to_owned();
     let cat = other.post(&format!("cat?arg={cid}&timeout=60s"), None).expect("cat");

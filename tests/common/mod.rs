@@ -91,6 +91,20 @@ pub(crate) fn init(dir: &Path, name: &str, bootstrap: Option<&str>) -> PathBuf {
     dir.join(name)
 }
 
+/// A folder for a node over the Kubo daemon at `api`.
+pub(crate) fn init_over_kubo(dir: &Path, name: &str, api: &str) -> PathBuf {
+    run(dir, ["init", name, "--network", "test", "--transport", "ipfs-http"]).ok();
+    edit(dir, name, |text| text.replace("# api = \"http://127.0.0.1:5001\"", &format!("api = {api:?}")));
+    dir.join(name)
+}
+
+/// Changes the configuration of a node.
+pub(crate) fn edit(dir: &Path, name: &str, change: impl Fn(&str) -> String) {
+    let file = dir.join(name).join("carrick.toml");
+    let text = std::fs::read_to_string(&file).expect("written");
+    std::fs::write(&file, change(&text)).expect("written");
+}
+
 /// A running node; it dies with the test.
 pub(crate) struct Up {
     pub(crate) child: Child,

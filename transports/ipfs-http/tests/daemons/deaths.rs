@@ -11,7 +11,7 @@ use futures::future::join;
 use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::timeout;
 
-use super::{config, open, pair, soon, text, topic};
+use super::{config, content, heard, open, pair, soon, topic};
 
 /// How soon a node is well again once its daemon is back.
 const BACK: Duration = Duration::from_secs(5);
@@ -24,18 +24,9 @@ async fn gap(events: &mut Events) {
     while !matches!(events.next().await, Some(Event::Gap { .. })) {}
 }
 
-/// Says something until it is heard: a daemon may lose a message.
-async fn heard(from: &Node, by: &mut Subscription) {
-    loop {
-        from.publish(&topic(), "heard").await.expect("publishes");
-        if timeout(Duration::from_millis(500), text(by)).await.is_ok() {
-            return;
-        }
-    }
-}
-
-fn content(bytes: u32) -> Vec<u8> {
-    (0..bytes / 4).flat_map(u32::to_be_bytes).collect()
+/// Says something until it is heard.
+async fn spoken(from: &Node, by: &mut Subscription) {
+    heard(from, &topic(), "heard", by).await;
 }
 
 #[tokio::test]
@@ -99,7 +90,7 @@ async fn a_subscription_is_back_soon_after_its_daemon() {
     back("the subscription", gap(&mut events)).await;
     // Another node on the same daemon is heard over it.
     let (near, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
-    soon("a message", heard(&near, &mut subscription)).await;
+    soon("a message", spoken(&near, &mut subscription)).await;
 }
 
 /// It takes connections and never answers, and later goes on as if nothing had been.
@@ -111,7 +102,7 @@ async fn a_daemon_that_stops_for_a_while_is_noticed_and_goes_on() {
     let (one, transport) = open(config.clone()).await.expect("opens");
     let (other, _) = open(config).await.expect("opens");
     let mut subscription = other.subscribe(&topic()).await.expect("subscribes");
-    soon("a message of before", heard(&one, &mut subscription)).await;
+    soon("a message of before", spoken(&one, &mut subscription)).await;
     tokio::task::block_in_place(|| kubo.freeze(0)).expect("it stops");
     let state = || one.transports()[0].facts["state"].clone();
     soon("that it is noticed", async {
@@ -126,7 +117,7 @@ async fn a_daemon_that_stops_for_a_while_is_noticed_and_goes_on() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     tokio::task::block_in_place(|| kubo.thaw(0)).expect("it goes on");
     back("the daemon", async { while transport.peers().await.is_err() {} }).await;
-    back("messages", heard(&one, &mut subscription)).await;
+    back("messages", spoken(&one, &mut subscription)).await;
     let put = soon("a put", one.put(&b"put meanwhile"[..], Layout::default())).await.expect("puts");
     let there = kubo.daemons()[0].post(&format!("block/stat?offline=true&arg={}", put.cid), None);
     assert!(there.is_ok(), "{there:?}");
@@ -153,13 +144,13 @@ async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
     };
     let story = async {
         for _ in 0..3 {
-            soon("a message of before", heard(&one, &mut subscription)).await;
+            soon("a message of before", spoken(&one, &mut subscription)).await;
             tokio::task::block_in_place(|| kubo.kill(0)).expect("dies");
             soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
             tokio::task::block_in_place(|| kubo.start(0)).expect("starts");
             let again = async {
                 gap(&mut events).await;
-                heard(&one, &mut subscription).await;
+                spoken(&one, &mut subscription).await;
             };
             back("messages", again).await;
         }

@@ -3,16 +3,11 @@
 use std::sync::Arc;
 
 use carrick_core::dag::Layout;
-use carrick_core::{Block, Cid, GetOptions, MemoryStore, NetworkId, Node, RAW, Store};
+use carrick_core::{Block, Cid, GetOptions, MemoryStore, RAW, Store};
 use carrick_interop::{Daemon, Kubo};
-use carrick_transport_ipfs_http::IpfsHttp;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{config, open, soon};
-
-fn content(bytes: u32) -> Vec<u8> {
-    (0..bytes / 4).flat_map(u32::to_be_bytes).collect()
-}
+use super::{builder, config, content, node, open, soon};
 
 fn says(daemon: &Daemon, command: &str) -> String {
     let answer = daemon.post(command, None);
@@ -66,12 +61,7 @@ async fn what_a_daemon_forgot_is_handed_to_it_again_when_it_is_back_and_when_the
     node.close().await.expect("closes");
     forget(&daemon);
     assert!(!there());
-    let config = config(&daemon);
-    let again = Node::builder()
-        .network(NetworkId::new("daemons").expect("a network"))
-        .store(Arc::new(kept))
-        .mount("ipfs-http", move |host| IpfsHttp::open(config, host));
-    let _again = again.open().await.expect("opens");
+    let _again = node::over(builder().store(Arc::new(kept)), config(&daemon)).await.expect("opens");
     soon("that it is handed over", handed_over()).await;
 }
 

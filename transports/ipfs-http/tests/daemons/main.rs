@@ -5,6 +5,8 @@ mod deaths;
 mod keeps;
 mod many;
 mod neighbours;
+#[path = "../common/node.rs"]
+mod node;
 mod private;
 mod renewed;
 
@@ -14,14 +16,13 @@ use std::time::Duration;
 
 use carrick_core::dag::Layout;
 use carrick_core::{
-    Block, Delivery, ErrorKind, Event, GetOptions, NetworkId, Node, PeerAddr, RAW, Subscription, Topic,
-    TopicRules, Transport, Want,
+    Block, Delivery, ErrorKind, Event, GetOptions, NetworkId, Node, NodeBuilder, PeerAddr, RAW, Result,
+    Subscription, Topic, TopicRules, Transport, Want,
 };
 use carrick_interop::{Daemon, Kubo};
-use carrick_transport_ipfs_http::{Auth, IpfsHttp, IpfsHttpConfig, Scheme, Seconds};
+use carrick_transport_ipfs_http::{Auth, IpfsHttpConfig, Scheme, Seconds};
 use futures::StreamExt as _;
 use futures::future::join_all;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Longer than anything takes that works, on a busy machine.
@@ -38,21 +39,14 @@ fn config(daemon: &Daemon) -> IpfsHttpConfig {
     config
 }
 
-async fn open(config: IpfsHttpConfig) -> carrick_core::Result<(Node, Arc<dyn Transport>)> {
-    let (tell, told) = oneshot::channel();
+fn builder() -> NodeBuilder {
     let mut rules = TopicRules::default();
     rules.raw = true;
-    let node = Node::builder()
-        .network(NetworkId::new("daemons").expect("a network"))
-        .topic(raw(), rules)
-        .mount_dyn("ipfs-http", move |host| async move {
-            let transport: Arc<dyn Transport> = Arc::new(IpfsHttp::open(config, host).await?);
-            let _ = tell.send(Arc::clone(&transport));
-            Ok(transport)
-        })
-        .open()
-        .await?;
-    Ok((node, told.await.expect("it was mounted")))
+    Node::builder().network(NetworkId::new("daemons").expect("a network")).topic(raw(), rules)
+}
+
+async fn open(config: IpfsHttpConfig) -> Result<(Node, Arc<dyn Transport>)> {
+    node::over(builder(), config).await
 }
 
 fn topic() -> Topic {
@@ -92,6 +86,23 @@ async fn text(subscription: &mut Subscription) -> String {
         }
     };
     soon("a message", next).await
+}
+
+/// Publishes until something is heard, since a daemon may lose a message: what that is, and after how many.
+async fn heard(from: &Node, topic: &Topic, payload: &str, by: &mut Subscription) -> (String, u64) {
+    let mut times = 0;
+    loop {
+        from.publish(topic, payload.to_owned()).await.expect("publishes");
+        times += 1;
+        if let Ok(heard) = timeout(Duration::from_millis(500), text(by)).await {
+            return (heard, times);
+        }
+    }
+}
+
+/// So many bytes, no two blocks of them alike.
+fn content(bytes: u32) -> Vec<u8> {
+    (0..bytes / 4).flat_map(u32::to_be_bytes).collect()
 }
 
 /// What one puts is an ordinary file for everybody, and what anybody adds is content for us.

@@ -3,27 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use carrick_core::{Limits, NetworkId, Node, Topic};
+use carrick_core::{Limits, Node, Topic};
 use carrick_interop::{Daemon, Kubo};
-use carrick_transport_ipfs_http::IpfsHttp;
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 
-use super::{config, soon, text};
+use super::{builder, config, node, soon, text};
 
 const MANY: usize = 1_000;
 
-async fn node(daemon: &Daemon) -> Node {
-    let config = config(daemon);
+async fn roomy(daemon: &Daemon) -> Node {
     let mut limits = Limits::default();
     limits.topics_per_peer = MANY;
-    Node::builder()
-        .network(NetworkId::new("daemons").expect("a network"))
-        .limits(limits)
-        .mount("ipfs-http", move |host| IpfsHttp::open(config, host))
-        .open()
-        .await
-        .expect("opens")
+    node::over(builder().limits(limits), config(daemon)).await.expect("opens").0
 }
 
 fn joined(daemon: &Daemon) -> usize {
@@ -36,7 +28,7 @@ fn joined(daemon: &Daemon) -> usize {
 async fn a_thousand_topics_are_joined_heard_and_left() {
     let kubo = Kubo::run(1, &[]).expect("a daemon");
     let daemon = &kubo.daemons()[0];
-    let (node, near) = (node(daemon).await, node(daemon).await);
+    let (node, near) = (roomy(daemon).await, roomy(daemon).await);
     let topics: Arc<Vec<Topic>> =
         Arc::new((0..MANY).map(|n| Topic::new(format!("topic-{n}")).expect("a topic")).collect());
     let began = Instant::now();

@@ -1,5 +1,7 @@
 //! What a daemon does that hangs, lies, breaks off or is none; on a server that does it when it is told to.
 
+#[path = "../common/node.rs"]
+mod node;
 mod puts;
 mod server;
 mod starts;
@@ -11,13 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carrick_core::{
-    Block, Delivery, Error, ErrorKind, Event, NetworkId, Node, PeerAddr, RAW, Topic, TopicRules, Transport,
-    Want,
+    Block, Delivery, Error, ErrorKind, Event, NetworkId, Node, NodeBuilder, PeerAddr, RAW, Topic, TopicRules,
+    Transport, Want,
 };
-use carrick_transport_ipfs_http::{Auth, IpfsHttp, IpfsHttpConfig, Scheme, Seconds};
+use carrick_transport_ipfs_http::{Auth, IpfsHttpConfig, Scheme, Seconds};
 use futures::StreamExt as _;
 use server::{Answer, ID, Server};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Longer than anything takes that works.
@@ -32,18 +33,12 @@ fn config(server: &Server) -> IpfsHttpConfig {
     config
 }
 
+fn builder() -> NodeBuilder {
+    Node::builder().network(NetworkId::new("faults").expect("a network"))
+}
+
 async fn open(config: IpfsHttpConfig) -> Result<(Node, Arc<dyn Transport>), Error> {
-    let (tell, told) = oneshot::channel();
-    let node = Node::builder()
-        .network(NetworkId::new("faults").expect("a network"))
-        .mount_dyn("ipfs-http", move |host| async move {
-            let transport: Arc<dyn Transport> = Arc::new(IpfsHttp::open(config, host).await?);
-            let _ = tell.send(Arc::clone(&transport));
-            Ok(transport)
-        })
-        .open()
-        .await?;
-    Ok((node, told.await.expect("it was mounted")))
+    node::over(builder(), config).await
 }
 
 fn right() -> Block {
@@ -232,13 +227,7 @@ async fn a_broken_subscription_is_opened_again_and_the_gap_is_told() {
     let topic = Topic::new("raw").expect("a topic");
     let mut rules = TopicRules::default();
     rules.raw = true;
-    let node = Node::builder()
-        .network(NetworkId::new("faults").expect("a network"))
-        .topic(topic.clone(), rules)
-        .mount("ipfs-http", move |host| IpfsHttp::open(config, host))
-        .open()
-        .await
-        .expect("opens");
+    let (node, _) = node::over(builder().topic(topic.clone(), rules), config).await.expect("opens");
     let mut events = node.events();
     let mut subscription = node.subscribe(&topic).await.expect("subscribes");
     let message = async {

@@ -5,12 +5,12 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use carrick_core::dag::Layout;
-use carrick_core::{Block, ErrorKind, Limits, NetworkId, Node, RAW, Site, Store, Usage};
-use carrick_transport_ipfs_http::{IpfsHttp, IpfsHttpStore, IpfsHttpStoreConfig};
+use carrick_core::{Block, ErrorKind, Limits, RAW, Site, Store, Usage};
+use carrick_transport_ipfs_http::{IpfsHttpStore, IpfsHttpStoreConfig};
 use tokio::time::timeout;
 
 use super::puts::{FULL, STORED};
-use super::{PATIENCE, config, right};
+use super::{PATIENCE, builder, config, node, right};
 use crate::server::{ABSENT, Answer, Server};
 
 const PINNED: &str = r#"{"Pins":["bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"]}"#;
@@ -80,14 +80,7 @@ async fn a_transport_on_the_same_daemon_uploads_nothing_again() {
     let server = Server::start(taken()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let store = Arc::new(store(&server, folder.path()).await);
-    let over = config(&server);
-    let node = Node::builder()
-        .network(NetworkId::new("faults").expect("a network"))
-        .store(store)
-        .mount("ipfs-http", move |host| IpfsHttp::open(over, host))
-        .open()
-        .await
-        .expect("opens");
+    let (node, _) = node::over(builder().store(store), config(&server)).await.expect("opens");
     let put = node.put(&b"hello world"[..], Layout::default());
     timeout(PATIENCE, put).await.expect("it ends").expect("it is put");
     node.close().await.expect("closes");
