@@ -11,6 +11,7 @@ use futures::future::join;
 use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::timeout;
 
+use super::node::until;
 use super::{config, content, heard, open, pair, soon, topic};
 
 /// How soon a node is well again once its daemon is back.
@@ -48,7 +49,7 @@ async fn a_daemon_that_dies_in_a_put_is_told_and_the_same_put_mends_it() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("ipfs daemon")), "{error:?}");
     kubo.start(0).expect("starts");
-    back("the daemon", async { while transport.peers().await.is_err() {} }).await;
+    back("the daemon", until(async || transport.peers().await.is_ok())).await;
     let put = soon("a put", node.put(&content[..], Layout::default())).await.expect("puts");
     let seen = kubo.daemons()[0].post(&format!("cat?arg={}&offline=true", put.cid), None).expect("cat");
     assert!(seen == content, "the daemon has other bytes");
@@ -82,7 +83,7 @@ async fn a_subscription_is_back_soon_after_its_daemon() {
     let mut subscription = node.subscribe(&topic()).await.expect("subscribes");
     let mut events = node.events();
     kubo.kill(0).expect("dies");
-    soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
+    soon("that it is noticed", until(async || transport.peers().await.is_err())).await;
     let elsewhere = carrick_core::Topic::new("elsewhere").expect("a topic");
     let error = node.subscribe(&elsewhere).await.expect_err("there is no daemon");
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
@@ -105,18 +106,13 @@ async fn a_daemon_that_stops_for_a_while_is_noticed_and_goes_on() {
     soon("a message of before", spoken(&one, &mut subscription)).await;
     tokio::task::block_in_place(|| kubo.freeze(0)).expect("it stops");
     let state = || one.transports()[0].facts["state"].clone();
-    soon("that it is noticed", async {
-        while !state().starts_with("does not answer") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    soon("that it is noticed", until(async || state().starts_with("does not answer"))).await;
     let error = one.publish(&topic(), "nowhere").await.expect_err("it does not answer");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let error = one.put(&b"put meanwhile"[..], Layout::default()).await.expect_err("it does not answer");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     tokio::task::block_in_place(|| kubo.thaw(0)).expect("it goes on");
-    back("the daemon", async { while transport.peers().await.is_err() {} }).await;
+    back("the daemon", until(async || transport.peers().await.is_ok())).await;
     back("messages", spoken(&one, &mut subscription)).await;
     let put = soon("a put", one.put(&b"put meanwhile"[..], Layout::default())).await.expect("puts");
     let there = kubo.daemons()[0].post(&format!("block/stat?offline=true&arg={}", put.cid), None);
@@ -146,7 +142,7 @@ async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
         for _ in 0..3 {
             soon("a message of before", spoken(&one, &mut subscription)).await;
             tokio::task::block_in_place(|| kubo.kill(0)).expect("dies");
-            soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
+            soon("that it is noticed", until(async || transport.peers().await.is_err())).await;
             tokio::task::block_in_place(|| kubo.start(0)).expect("starts");
             let again = async {
                 gap(&mut events).await;

@@ -7,6 +7,7 @@ use carrick_core::{Block, Cid, GetOptions, MemoryStore, RAW, Store};
 use carrick_interop::{Daemon, Kubo};
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use super::node::until;
 use super::{builder, config, content, node, open, soon};
 
 fn says(daemon: &Daemon, command: &str) -> String {
@@ -43,18 +44,14 @@ async fn what_a_daemon_forgot_is_handed_to_it_again_when_it_is_back_and_when_the
     let put = soon("a put", node.put(&content[..], Layout::default())).await.expect("puts");
     let there =
         || daemon.post(&format!("cat?arg={}&offline=true", put.cid), None).is_ok_and(|seen| seen == content);
-    let handed_over = || async {
-        while !there() {
-            tokio::task::yield_now().await;
-        }
-    };
+    let handed_over = || until(async || there());
     assert!(there());
     says(&daemon, "repo/gc?quiet=true");
     assert!(there(), "the garbage collection takes nothing that is kept");
     forget(&daemon);
     assert!(!there());
     kubo.kill(0).expect("dies");
-    soon("that it is noticed", async { while transport.peers().await.is_ok() {} }).await;
+    soon("that it is noticed", until(async || transport.peers().await.is_err())).await;
     kubo.start(0).expect("starts");
     soon("that it is handed over", handed_over()).await;
     let kept = copy(&**node.store()).await;

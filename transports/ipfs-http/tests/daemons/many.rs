@@ -8,6 +8,7 @@ use carrick_interop::{Daemon, Kubo};
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 
+use super::node::until;
 use super::{builder, config, node, soon, text};
 
 const MANY: usize = 1_000;
@@ -48,12 +49,7 @@ async fn a_thousand_topics_are_joined_heard_and_left() {
     assert!(opened as usize <= MANY + 64, "{opened} connections");
     let began = Instant::now();
     drop(subscriptions);
-    soon("that all are left", async {
-        while joined(daemon) > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    soon("that all are left", until(async || joined(daemon) == 0)).await;
     println!("left after {:?}", began.elapsed());
     near.close().await.expect("closes");
     node.close().await.expect("closes");

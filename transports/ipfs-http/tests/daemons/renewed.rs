@@ -1,9 +1,10 @@
 //! A daemon that comes back as another one: its repository or its key was replaced.
 
-use carrick_core::{Event, Node, Subscription};
+use carrick_core::{Event, Node, PeerInfo, Subscription};
 use carrick_interop::Kubo;
 use futures::StreamExt as _;
 
+use super::node::until;
 use super::{addr, config, counted, heard, open, pair, raw, soon};
 
 #[tokio::test]
@@ -16,7 +17,7 @@ async fn a_daemon_that_comes_back_as_another_one_is_the_nodes_own() {
     );
     soon("a reader", one.ready(&raw(), 1)).await.expect("ready");
     let before = until_heard(&one, "before", &mut there).await;
-    let echoed = async |times| while counted(&one, "echoes").await < times {};
+    let echoed = async |times| until(async || counted(&one, "echoes").await >= times).await;
     soon("the echoes", echoed(before)).await;
     let mut events = one.events();
     kubo.kill(0).expect("dies");
@@ -66,14 +67,10 @@ async fn a_daemon_that_is_named_under_bootstrap_is_dialled_once_it_is_not_our_ow
     let mut config = config(&kubo.daemons()[0]);
     config.bootstrap = kubo.daemons().iter().map(addr).collect();
     let (node, transport) = open(config).await.expect("opens");
+    let named =
+        |peers: Vec<PeerInfo>, id: &str| peers.iter().any(|peer| peer.remote.to_string().contains(id));
     let linked = async |id: &str| {
-        while !transport
-            .peers()
-            .await
-            .is_ok_and(|all| all.iter().any(|peer| peer.remote.to_string().contains(id)))
-        {
-            tokio::task::yield_now().await;
-        }
+        until(async || transport.peers().await.is_ok_and(|peers| named(peers, id))).await;
     };
     let other = kubo.daemons()[1].id.clone();
     soon("a link", linked(&other)).await;

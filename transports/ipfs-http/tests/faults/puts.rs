@@ -5,6 +5,7 @@ use carrick_core::{ErrorKind, GetOptions, Owner};
 use tokio::time::timeout;
 
 use super::{PATIENCE, config, open, right};
+use crate::node::until;
 use crate::server::{ABSENT, Answer, Server};
 
 pub(super) const FULL: &str =
@@ -78,10 +79,6 @@ async fn what_was_fetched_is_there_though_the_daemon_keeps_it_not() {
         timeout(PATIENCE, node.block(right().cid(), vec![])).await.expect("it ends").expect("it comes");
     assert_eq!(block.cid(), right().cid());
     // It is handed over in the background, again and again.
-    let refused = async {
-        while node.counter("provide_failed") == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
+    let refused = until(async || node.counter("provide_failed") > 0);
     timeout(PATIENCE, refused).await.expect("it is counted");
 }
