@@ -52,6 +52,9 @@ pub trait Broadcast: Send + Sync {
 
     /// The remotes known to take part in a topic, sorted.
     ///
+    /// Of a topic that the node has not joined a transport may have to ask. It then goes on to tell who joins and leaves, for
+    /// [`Limits::outbox_time`](crate::Limits::outbox_time) at least.
+    ///
     /// # Errors
     /// `Unreachable`, `Closed`.
     async fn topic_peers(&self, topic: &Topic) -> Result<Vec<Remote>>;

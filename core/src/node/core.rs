@@ -1,6 +1,6 @@
 //! What the gate, the hosts and the router share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
@@ -16,6 +16,7 @@ use super::events::{Event, Gap, Hub};
 use super::facts::Facts;
 use super::gate::{Gate, SignatureMemo};
 use super::host::{Misdeed, Mount, Notice};
+use super::links::Links;
 use super::outbox::Outbox;
 use super::patience::Patience;
 use super::peaks::Peaks;
@@ -324,64 +325,6 @@ impl Topics {
 
     pub(crate) fn joined(&self) -> Vec<Topic> {
         lock(&self.joined).keys().cloned().collect()
-    }
-}
-
-/// Who is connected over which transport, and in which topics.
-#[derive(Debug, Default)]
-pub(crate) struct Links(Mutex<BTreeMap<(u8, Remote), BTreeSet<Topic>>>);
-
-impl Links {
-    fn up(&self, mount: &Mount, remote: &Remote) {
-        lock(&self.0).entry((mount.index, remote.clone())).or_default();
-    }
-
-    fn down(&self, mount: &Mount, remote: &Remote) {
-        lock(&self.0).remove(&(mount.index, remote.clone()));
-    }
-
-    fn joined(&self, mount: &Mount, remote: &Remote, topic: &Topic) {
-        lock(&self.0).entry((mount.index, remote.clone())).or_default().insert(topic.clone());
-    }
-
-    fn left(&self, mount: &Mount, remote: &Remote, topic: &Topic) {
-        if let Some(topics) = lock(&self.0).get_mut(&(mount.index, remote.clone())) {
-            topics.remove(topic);
-        }
-    }
-
-    /// The topics a remote takes part in.
-    pub(crate) fn topics(&self, mount: &Mount, remote: &Remote) -> Vec<Topic> {
-        let links = lock(&self.0);
-        links.get(&(mount.index, remote.clone())).into_iter().flatten().cloned().collect()
-    }
-
-    /// Everybody who is connected, over whatever transport.
-    pub(crate) fn remotes(&self) -> BTreeSet<Remote> {
-        lock(&self.0).keys().map(|(_, remote)| remote.clone()).collect()
-    }
-
-    pub(crate) fn connected_on(&self, mount: &Mount, remote: &Remote) -> bool {
-        lock(&self.0).contains_key(&(mount.index, remote.clone()))
-    }
-
-    pub(crate) fn connected(&self, remote: &Remote) -> bool {
-        lock(&self.0).keys().any(|(_, connected)| connected == remote)
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        lock(&self.0).len()
-    }
-
-    /// Whether anybody is known to take part in a topic.
-    pub(crate) fn in_topic(&self, topic: &Topic) -> usize {
-        let links = lock(&self.0);
-        let remotes: BTreeSet<_> = links
-            .iter()
-            .filter(|(_, topics)| topics.contains(topic))
-            .map(|((_, remote), _)| remote)
-            .collect();
-        remotes.len()
     }
 }
 

@@ -20,6 +20,7 @@ mod handover;
 mod hearsay;
 mod host;
 pub mod identity;
+mod links;
 mod lock;
 mod outbox;
 mod patience;
@@ -250,7 +251,7 @@ impl Node {
         Ok(Subscription::new(reader, router.gain_interest(topic).await?))
     }
 
-    /// Waits until so many peers take part in a topic. Give it a deadline with `tokio::time::timeout`.
+    /// Waits until so many peers take part in a topic, joined here or not. Give it a deadline with `tokio::time::timeout`.
     ///
     /// # Errors
     /// `Closed`.

@@ -1,6 +1,7 @@
 //! The transports of a node and its routes: which of them carry broadcast, and which fetch, in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use cid::Cid;
@@ -200,12 +201,31 @@ impl Router {
     pub(crate) async fn ready(&self, topic: &Topic, peers: usize) -> Result<()> {
         use futures::StreamExt as _;
         let mut events = self.core.events.listen();
-        while self.core.links.in_topic(topic) < peers {
-            match events.next().await {
-                Some(_) => {}
-                None => return Err(Error::new(ErrorKind::Closed, "ready", "the node closed")),
+        let waiting = async {
+            while self.core.links.in_topic(topic) < peers {
+                let event = events.next().await;
+                event.ok_or_else(|| Error::new(ErrorKind::Closed, "ready", "the node closed"))?;
             }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            ready = waiting => ready,
+            never = self.look_at(topic) => match never {},
         }
-        Ok(())
+    }
+
+    /// Has the transports look who is on a topic, again and again: of one that is not joined they know nothing else.
+    async fn look_at(&self, topic: &Topic) -> Infallible {
+        loop {
+            for mounted in self.broadcasters() {
+                if let Some(broadcast) = mounted.transport.broadcast()
+                    && let Err(error) = broadcast.topic_peers(topic).await
+                {
+                    tracing::debug!(%error, transport = %mounted.mount.name, "who is on a topic is not known");
+                }
+            }
+            tokio::time::sleep(self.core.limits.outbox_time / 2).await;
+        }
     }
 }
