@@ -70,12 +70,38 @@ fn replace_links(shared: &Shared, asked: Instant, found: &BTreeMap<Remote, PeerI
 }
 
 /// Asks who takes part in a topic, and tells what changed.
-pub(crate) async fn look_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
+async fn look_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
     let arg = encoded(wire_name(shared, topic).as_bytes());
     let answer: Names = shared.rpc.json(PubsubPeers { arg }, Payload::Nothing).await?;
-    let found: BTreeSet<Remote> = answer.strings.0.iter().filter_map(|id| remote(id)).collect();
+    let mut found: BTreeSet<Remote> = answer.strings.0.iter().filter_map(|id| remote(id)).collect();
+    if has_neighbour(shared, topic).await? {
+        found.insert(shared.own_daemon());
+    }
     replace_peers(shared, topic, found.clone());
     Ok(found.into_iter().collect())
+}
+
+/// Whether our own daemon takes part for another program. It names itself to nobody, and where this node takes part too,
+/// only what it brings shows that it is not alone.
+async fn has_neighbour(shared: &Shared, topic: &Topic) -> Result<bool, Fault> {
+    if let Some(joined) = lock(&shared.topics).get(topic) {
+        return Ok(joined.has_neighbour.load(Ordering::Relaxed));
+    }
+    let on: Names = shared.rpc.json(PubsubLs {}, Payload::Nothing).await?;
+    Ok(on.strings.0.contains(&encoded(wire_name(shared, topic).as_bytes())))
+}
+
+/// Asks who takes part in a topic, and goes on looking: for as long as the node keeps a message, if it has not joined it.
+pub(crate) async fn keep_looking_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
+    {
+        let (limits, mut topics) = (shared.host.limits(), lock(&shared.peers));
+        let until = Instant::now() + limits.outbox_time;
+        let is_joined = lock(&shared.topics).contains_key(topic);
+        if !is_joined && (topics.contains_key(topic) || topics.len() < 2 * limits.topics_per_peer) {
+            topics.entry(topic.clone()).or_default().until = Some(until);
+        }
+    }
+    look_at(shared, topic).await
 }
 
 fn replace_peers(shared: &Shared, topic: &Topic, found: BTreeSet<Remote>) {

@@ -167,7 +167,7 @@ impl Broadcast for IpfsHttp {
 
     async fn topic_peers(&self, topic: &Topic) -> Result<Vec<Remote>> {
         let looking = async {
-            let found = swarm::look_at(&self.shared, topic).await;
+            let found = swarm::keep_looking_at(&self.shared, topic).await;
             found.map_err(|fault| self.shared.failed("topic_peers", fault))
         };
         self.shared.run("topic_peers", looking).await

@@ -38,7 +38,7 @@ pub(crate) struct Joined {
     left: CancellationToken,
     pub(crate) renewal: Arc<Renewal>,
     /// Whether our own daemon brought what we did not send: somebody else uses it for this topic. It never says so.
-    has_neighbour: AtomicBool,
+    pub(crate) has_neighbour: AtomicBool,
 }
 
 /// Opens a subscription anew.
@@ -198,8 +198,8 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
     // Held until it is delivered: once it is left, nothing comes.
     let topics = lock(&shared.topics);
     let Some(joined) = topics.get(topic) else { return };
-    if from == shared.own_daemon() {
-        joined.has_neighbour.store(true, Ordering::Relaxed);
+    if from == shared.own_daemon() && !joined.has_neighbour.swap(true, Ordering::Relaxed) {
+        shared.wake.notify_one();
     }
     let Some(slot) = shared.host.try_slot(&from) else {
         // It is counted where there was no room.

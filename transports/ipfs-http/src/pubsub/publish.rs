@@ -1,16 +1,14 @@
 //! Handing messages to the daemon.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Buf as _;
 use carrick_core::{ErrorKind, MessageId, Outgoing, Receipt, Result, Topic};
 use ipfs_api_backend_hyper::IpfsApi as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{OnTopic, wire_name};
 use crate::rpc::Fault;
 use crate::shared::{Shared, lock};
-use crate::swarm::look_at;
+use crate::swarm::keep_looking_at;
 
 /// What a message may have beside its bytes, within the 1 MiB that Kubo carries: number, key, signature and topic.
 const WIRE_BYTES: usize = (1 << 20) - 1024;
@@ -56,26 +54,11 @@ async fn is_alone(shared: &Shared, topic: &Topic) -> bool {
     if lock(&shared.peers).get(topic).is_some_and(known) {
         return false;
     }
-    look_for_a_while(shared, topic);
-    let alone = look_at(shared, topic).await.is_ok_and(|peers| peers.is_empty());
-    if lock(&shared.topics).get(topic).is_some_and(|joined| joined.has_neighbour.load(Ordering::Relaxed)) {
-        return false;
-    }
+    let alone = keep_looking_at(shared, topic).await.is_ok_and(|peers| peers.is_empty());
     if alone {
         shared.wake.notify_one();
     }
     alone
-}
-
-fn look_for_a_while(shared: &Shared, topic: &Topic) {
-    if lock(&shared.topics).contains_key(topic) {
-        return;
-    }
-    let limits = shared.host.limits();
-    let mut topics = lock(&shared.peers);
-    if topics.contains_key(topic) || topics.len() < 2 * limits.topics_per_peer {
-        topics.entry(topic.clone()).or_default().until = Some(Instant::now() + limits.outbox_time);
-    }
 }
 
 /// One at a time: a daemon numbers what it is given at once, and then drops what it finds overtaken.

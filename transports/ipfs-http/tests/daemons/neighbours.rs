@@ -4,7 +4,30 @@ use carrick_core::Delivery;
 use carrick_interop::Kubo;
 use futures::StreamExt as _;
 
+use super::node::until;
 use super::{config, open, soon, text, topic};
+
+/// Who only publishes on a topic learns of others on its daemon, as it does of those on other daemons.
+#[tokio::test]
+async fn who_only_publishes_finds_a_neighbour_on_its_daemon_and_notices_that_it_leaves() {
+    let kubo = Kubo::run(1, &[]).expect("a daemon");
+    let (here, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let (near, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let alone = here.publish(&topic(), "kept").await.expect("publishes");
+    assert_eq!((alone.sent_to, alone.queued), (Some(0), true));
+    let mut heard = near.subscribe(&topic()).await.expect("subscribes");
+    soon("a reader", here.ready(&topic(), 1)).await.expect("ready");
+    assert_eq!(text(&mut heard).await, "kept");
+    let published = here.publish(&topic(), "said").await.expect("publishes");
+    assert_eq!((published.sent_to, published.queued), (None, false));
+    assert_eq!(text(&mut heard).await, "said");
+    assert_eq!(here.status().await.expect("status").links, 0, "its own daemon is no link");
+    drop(heard);
+    let nobody = until(async || here.topic_peers(&topic()).await.expect("asks").is_empty());
+    soon("that it left", nobody).await;
+    let alone = here.publish(&topic(), "to nobody").await.expect("publishes");
+    assert_eq!((alone.sent_to, alone.queued), (Some(0), true));
+}
 
 #[tokio::test]
 async fn nodes_on_one_daemon_hear_each_other_once_and_do_not_take_each_other_for_nobody() {
