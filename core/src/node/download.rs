@@ -333,10 +333,19 @@ impl Download {
         Ok(Got { blocks, bytes, time: started.elapsed(), sources: self.sources.into_iter().collect() })
     }
 
+    /// First from the wires that bring a DAG in one request. What they have not comes block by block, from whichever has it.
     async fn fetch_all(&mut self) -> Result<()> {
-        if self.router.dag_fetchers().next().is_none() {
-            return self.fetch_singly().await;
+        let whole = self.router.dag_fetchers().count();
+        if whole > 0 {
+            match self.fetch_whole().await {
+                Err(error) if whole < self.router.fetch.len() && error.kind() != ErrorKind::Rejected => {}
+                fetched => return fetched,
+            }
         }
+        self.fetch_singly().await
+    }
+
+    async fn fetch_whole(&mut self) -> Result<()> {
         loop {
             let missing = self.missing().await?;
             if missing.is_empty() {
@@ -401,7 +410,6 @@ impl Download {
         }
     }
 
-    /// Block by block, where no wire brings more.
     async fn fetch_singly(&mut self) -> Result<()> {
         let (mut seen, mut queue) = (HashSet::from([self.root]), VecDeque::from([self.root]));
         let mut asked = FuturesUnordered::new();

@@ -9,7 +9,7 @@ use carrick_core::{
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use crate::support::{Does, End, Shared, Wire, linking, on, raw, remote, stored, within};
+use crate::support::{Does, End, Shared, Wire, linking, on, on_wires, raw, remote, stored, within};
 
 async fn node(wire: &Wire) -> Node {
     on(wire).open().await.expect("opens")
@@ -216,6 +216,20 @@ async fn get_works_block_by_block_where_no_wire_brings_more() {
     let error = node.fetch_dag(want(&tree[0])).await.err().expect("unsupported");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.hint().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_asks_a_wire_of_single_blocks_for_what_no_other_has() {
+    let (whole, single) = (Wire::new(), Wire::new().singly());
+    let node = on_wires(&[("whole", &whole), ("single", &single)]).open().await.expect("opens");
+    let tree = tree();
+    whole.provider(remote(1), Does::Script(sends(&tree[..4]), End::With(ErrorKind::Unreachable)));
+    single.serves(remote(2), &tree);
+    let got = within(node.get(tree[0].cid(), GetOptions::default())).await.expect("got");
+    assert_eq!((got.blocks, single.requests()), (9, 5), "what came is asked for once");
+    let absent = *raw("nowhere").cid();
+    let error = within(node.get(&absent, GetOptions::default())).await.expect_err("nobody has it");
+    assert_eq!((error.kind(), error.transport()), (ErrorKind::NotFound, None), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
