@@ -1,9 +1,10 @@
 //! Daemons that die in the middle of something: what is told, what is left, and how soon all is well again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use carrick_core::dag::Layout;
-use carrick_core::{ErrorKind, Event, Events, GetOptions, Node, Subscription};
+use carrick_core::{Delivery, ErrorKind, Event, Events, GetOptions, Message, MessageId, Node, Subscription};
 use carrick_interop::Kubo;
 use carrick_transport_ipfs_http::Seconds;
 use futures::StreamExt as _;
@@ -61,6 +62,7 @@ async fn a_daemon_that_dies_in_a_get_is_told_and_the_next_get_goes_on() {
     let [one, other] = pair(&kubo).await;
     let content = content(48 << 20);
     let put = soon("a put", one.put(&content[..], Layout::default())).await.expect("puts");
+    let next = soon("a put", one.put(&b"something else"[..], Layout::default())).await.expect("puts");
     let get = other.get(&put.cid, GetOptions::default());
     let mut progress = get.progress();
     let killing = async {
@@ -72,6 +74,7 @@ async fn a_daemon_that_dies_in_a_get_is_told_and_the_next_get_goes_on() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     kubo.start(1).expect("starts");
     kubo.connect(0, 1).expect("connects");
+    back("a get", other.get(&next.cid, GetOptions::default())).await.expect("gets");
     let got = soon("a get", other.get(&put.cid, GetOptions::default())).await.expect("gets");
     assert!(got.bytes < content.len() as u64, "what had come was fetched again");
 }
@@ -119,14 +122,42 @@ async fn a_daemon_that_stops_for_a_while_is_noticed_and_goes_on() {
     assert!(there.is_ok(), "{there:?}");
 }
 
-/// Messages and blocks go on all the time; what fails says that the daemon is not there, and nothing else. Both nodes share
-/// the daemon: how soon two of them find each other again is Kubo's affair.
+/// A subscription to which nothing may come twice.
+struct Once(Subscription, BTreeSet<MessageId>);
+
+impl Once {
+    async fn to(node: &Node) -> Self {
+        Self(node.subscribe(&topic()).await.expect("subscribes"), BTreeSet::new())
+    }
+
+    async fn message(&mut self) -> Message {
+        loop {
+            if let Delivery::Message(message) = self.0.next().await.expect("the node is open") {
+                assert!(self.1.insert(*message.id()), "{message:?} came twice");
+                return message;
+            }
+        }
+    }
+
+    /// Waits for one that this node publishes, again and again: a daemon may lose it.
+    async fn hears(&mut self, from: &Node) {
+        loop {
+            from.publish(&topic(), "heard").await.expect("publishes");
+            if timeout(Duration::from_millis(500), self.message()).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// Messages and blocks go on all the time; what fails says that the daemon is not there, and nothing else; and nothing is
+/// heard twice. Both nodes share the daemon: how soon two of them find each other again is Kubo's affair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
     let mut kubo = Kubo::run(1, &[]).expect("a daemon");
     let (one, _) = open(config(&kubo.daemons()[0])).await.expect("opens");
     let (other, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
-    let mut subscription = other.subscribe(&topic()).await.expect("subscribes");
+    let [mut at_one, mut at_other] = [Once::to(&one).await, Once::to(&other).await];
     let mut events = other.events();
     let loading = async {
         for n in 0_u64.. {
@@ -138,21 +169,27 @@ async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
             }
         }
     };
+    let listening = async {
+        loop {
+            at_one.message().await;
+        }
+    };
     let story = async {
         for _ in 0..3 {
-            soon("a message of before", spoken(&one, &mut subscription)).await;
+            soon("a message of before", at_other.hears(&one)).await;
             tokio::task::block_in_place(|| kubo.kill(0)).expect("dies");
             soon("that it is noticed", until(async || transport.peers().await.is_err())).await;
             tokio::task::block_in_place(|| kubo.start(0)).expect("starts");
             let again = async {
                 gap(&mut events).await;
-                spoken(&one, &mut subscription).await;
+                at_other.hears(&one).await;
             };
             back("messages", again).await;
         }
     };
     tokio::select! {
-        () = loading => unreachable!("it goes on for ever"),
+        ((), ()) = join(loading, listening) => unreachable!("they go on for ever"),
         () = story => {}
     }
+    assert!(at_one.1.len() > 3, "the load was heard");
 }

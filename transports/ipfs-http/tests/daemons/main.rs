@@ -1,5 +1,6 @@
 //! What a real daemon does: put, get, publish, subscribe, die and come back.
 
+mod blame;
 mod clock;
 mod deaths;
 mod keeps;

@@ -1,17 +1,18 @@
 //! A thousand topics over one daemon.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use carrick_core::{Limits, Node, Topic};
+use carrick_core::{Limits, Node, Subscription, Topic};
 use carrick_interop::{Daemon, Kubo};
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 
 use super::node::until;
-use super::{builder, config, node, soon, text};
+use super::{builder, config, heard, node, soon, text};
 
 const MANY: usize = 1_000;
+/// Those on which something is said.
+const SOME: [usize; 5] = [0, 1, 499, 998, 999];
 
 async fn roomy(daemon: &Daemon) -> Node {
     let mut limits = Limits::default();
@@ -24,24 +25,28 @@ fn joined(daemon: &Daemon) -> usize {
     String::from_utf8_lossy(&names).matches("\"u").count()
 }
 
+fn topics() -> Vec<Topic> {
+    (0..MANY).map(|n| Topic::new(format!("topic-{n}")).expect("a topic")).collect()
+}
+
+async fn subscribed(node: &Node, topics: &[Topic]) -> Vec<Subscription> {
+    let joining = stream::iter(topics).map(|topic| node.subscribe(topic)).buffered(32);
+    let joined = soon("the topics", joining.collect::<Vec<_>>()).await;
+    joined.into_iter().map(|joined| joined.expect("subscribes")).collect()
+}
+
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 async fn a_thousand_topics_are_joined_heard_and_left() {
     let kubo = Kubo::run(1, &[]).expect("a daemon");
     let daemon = &kubo.daemons()[0];
     let (node, near) = (roomy(daemon).await, roomy(daemon).await);
-    let topics: Arc<Vec<Topic>> =
-        Arc::new((0..MANY).map(|n| Topic::new(format!("topic-{n}")).expect("a topic")).collect());
-    let began = Instant::now();
-    let joining = stream::iter(topics.iter()).map(|topic| node.subscribe(topic)).buffered(32);
-    let subscriptions: Vec<_> = soon("the topics", joining.collect::<Vec<_>>()).await;
-    let mut subscriptions: Vec<_> =
-        subscriptions.into_iter().map(|joined| joined.expect("subscribes")).collect();
+    let (topics, began) = (topics(), Instant::now());
+    let mut subscriptions = subscribed(&node, &topics).await;
     println!("joined after {:?}", began.elapsed());
     assert_eq!(joined(daemon), MANY);
-    let some = [0, 1, 499, 998, 999];
-    try_join_all(some.map(|n| near.publish(&topics[n], format!("on {n}")))).await.expect("publishes");
-    for n in some {
+    try_join_all(SOME.map(|n| near.publish(&topics[n], format!("on {n}")))).await.expect("publishes");
+    for n in SOME {
         assert_eq!(text(&mut subscriptions[n]).await, format!("on {n}"));
     }
     let opened = node.status().await.expect("status").counters["ipfs-http"]["connections_opened"];
@@ -53,4 +58,23 @@ async fn a_thousand_topics_are_joined_heard_and_left() {
     println!("left after {:?}", began.elapsed());
     near.close().await.expect("closes");
     node.close().await.expect("closes");
+}
+
+#[tokio::test]
+#[allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
+async fn a_thousand_topics_are_joined_again_when_the_daemon_is_back() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let daemon = kubo.daemons()[0].clone();
+    let (node, near, topics) = (roomy(&daemon).await, roomy(&daemon).await, topics());
+    let mut subscriptions = subscribed(&node, &topics).await;
+    kubo.kill(0).expect("dies");
+    kubo.start(0).expect("starts");
+    let began = Instant::now();
+    soon("that all are joined", until(async || joined(&daemon) == MANY)).await;
+    println!("joined again after {:?}", began.elapsed());
+    for n in SOME {
+        let said = format!("on {n}");
+        let heard = soon("a message", heard(&near, &topics[n], &said, &mut subscriptions[n])).await;
+        assert_eq!(heard.0, said);
+    }
 }
