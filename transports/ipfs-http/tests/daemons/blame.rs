@@ -68,7 +68,7 @@ async fn the_author_of_what_is_refused_is_banned_and_its_daemon_brings_others_al
         assert_eq!((peer.remote.to_string().contains(&far.id), peer.reputation), (true, 0.0), "{peer:?}");
     }
     loop {
-        match soon("the good", heard(&good, &topic(), "good", &mut subscription)).await.0.as_str() {
+        match soon("the good", heard(&good, &topic(), "good", &mut subscription)).await.as_str() {
             "good" => break,
             // Of those that were sent before.
             text => assert_eq!(text, "right"),
