@@ -62,6 +62,7 @@ fn good(path: &str) -> (u16, String) {
         "pubsub/peers" => said("URL arg must be multibase encoded"),
         "pubsub/ls" => (200, r#"{"Strings":null}"#.into()),
         "swarm/peers" => (200, r#"{"Peers":null}"#.into()),
+        "block/get" | "dag/import" | "routing/findprovs" => (400, "argument \"it\" is required".into()),
         "pin/add" => said("pin: block was not found locally (offline): ipld: could not find bafk"),
         _ => (404, "404 page not found".into()),
     }

@@ -2,22 +2,94 @@
 
 use carrick_core::{ErrorKind, Host, PeerId, Result};
 
+use crate::IpfsHttpConfig;
 use crate::rpc::calls::{Id, Identity, PubsubLs, PubsubPeers, Version, VersionOf, short};
 use crate::rpc::fault::{PUBSUB_OFF, clean};
 use crate::rpc::{Fault, Payload, Rpc};
+use crate::shared::Shared;
 
-/// Asks who the daemon is, and whether it can what a transport wants of it. Each answer is a fact that `status` shows.
-pub(crate) async fn probe(rpc: &Rpc, host: &Host, pubsub: bool) -> Result<Identity> {
-    let identity = ask(rpc, host).await.map_err(|fault| fault.into_error("open"))?;
-    if pubsub {
-        carries_messages(rpc).await.map_err(|fault| fault.into_error("open"))?;
-        host.fact("pubsub", "on");
+/// Parts of the RPC by their path, each with a command of it.
+const BLOCK: (&str, &str) = ("block", "/block/get");
+const IMPORT: (&str, &str) = ("dag/import", "/dag/import");
+const PIN: (&str, &str) = ("pin", "/pin/add");
+const ROUTING: (&str, &str) = ("routing", "/routing/findprovs");
+
+/// Asks who the daemon is, and whether it can what the transport wants of it. Each answer is a fact that `status` shows.
+pub(crate) async fn probe(rpc: &Rpc, host: &Host, config: &IpfsHttpConfig) -> Result<Identity> {
+    let found = async {
+        let identity = ask(rpc, host).await?;
+        can(rpc, host, config).await?;
+        Ok::<_, Fault>(identity)
+    };
+    let identity = found.await.map_err(|fault| fault.into_error("open"))?;
+    if config.pubsub {
         tracing::warn!(
             "a daemon passes messages on before this node has judged them: what is refused here reaches others all \
              the same; `relay = \"after-verdict\"` under [node.require] refuses to start instead"
         );
     }
     Ok(identity)
+}
+
+/// Asks a daemon that is back what it is and can now: it may have been given another configuration, or be another one.
+pub(crate) async fn again(shared: &Shared) {
+    let (rpc, host) = (&shared.rpc, &shared.host);
+    match version(rpc).await {
+        Ok(version) => host.fact("version", &version),
+        Err(fault) => tracing::debug!(%fault, "its version is not known"),
+    }
+    if let Err(fault) = can(rpc, host, &shared.config).await {
+        tracing::warn!(%fault, mend = fault.hint(), "the daemon no longer offers all that is wanted of it");
+    }
+}
+
+/// Asks for each part of the RPC whether it is there, and has `status` show it.
+///
+/// # Errors
+/// The first that is not, and that the transport cannot do without.
+async fn can(rpc: &Rpc, host: &Host, config: &IpfsHttpConfig) -> Result<(), Fault> {
+    let mut lacks = None;
+    if config.pubsub {
+        lacks = note(host, "pubsub", carries_messages(rpc).await)?;
+    }
+    for part in [BLOCK, IMPORT, PIN, ROUTING] {
+        let lacking = note(host, part.0, rpc.offers(part.1).await)?;
+        let lacking = match part {
+            ROUTING => None,
+            PIN if !config.pin => None,
+            PIN => lacking.map(|fault| fault.or("`pin = false` under the transport does without")),
+            _ => lacking,
+        };
+        lacks = lacks.or(lacking);
+    }
+    lacks.map_or(Ok(()), Err)
+}
+
+/// Has `status` show whether a part is there; what it answers if not.
+fn note(host: &Host, part: &'static str, answer: Result<(), Fault>) -> Result<Option<Fault>, Fault> {
+    match &answer {
+        Ok(()) => host.fact(part, "on"),
+        Err(fault) => match fault.kind {
+            ErrorKind::Config | ErrorKind::Unsupported => host.fact(part, "off"),
+            ErrorKind::Unauthorized => {
+                host.fact(part, &format!("closed: the secret must open /api/v0/{part}"));
+            }
+            // That it does not answer says nothing of what it can.
+            _ => return answer.map(|()| None),
+        },
+    }
+    Ok(answer.err())
+}
+
+/// Whether a daemon can hold blocks.
+///
+/// # Errors
+/// What it lacks for that.
+pub(crate) async fn holds(rpc: &Rpc) -> Result<(), Fault> {
+    for (_, command) in [BLOCK, IMPORT, PIN] {
+        rpc.offers(command).await?;
+    }
+    Ok(())
 }
 
 /// Asks who the daemon is, and how old, and has `status` show it.

@@ -9,7 +9,7 @@ use carrick_core::{Direction, Multiaddr, Notice, PeerId, PeerInfo, Remote, Topic
 use futures::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep};
 
-use crate::probe::{version, who};
+use crate::probe::{again, who};
 use crate::pubsub::wire_name;
 use crate::rpc::calls::{
     Identity, Names, PubsubLs, PubsubPeers, Swarm, SwarmPeer, SwarmPeers, encoded, short,
@@ -141,10 +141,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             Ok(()) => {
                 tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
                 shared.host.fact("state", "answers");
-                match version(&shared.rpc).await {
-                    Ok(version) => shared.host.fact("version", &version),
-                    Err(fault) => tracing::debug!(%fault, "its version is not known"),
-                }
+                again(&shared).await;
                 // It may have been given another repository, or have lost what was not on its disk yet.
                 shared.host.notice(Notice::Forgot);
                 // Over a connection that only seems to stand nothing would ever come.

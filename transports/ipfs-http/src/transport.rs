@@ -31,8 +31,8 @@ impl IpfsHttp {
     ///
     /// # Errors
     /// `Config` for a key out of range, a secret or certificate that cannot be read, and a daemon whose pubsub is off;
-    /// `Unreachable` and `Timeout` where no daemon answers, `Unauthorized` where it wants another secret, `Unsupported`
-    /// where it is too old, `Unexpected` where something else answers.
+    /// `Unreachable` and `Timeout` where no daemon answers, `Unauthorized` where it wants another secret, or one that opens
+    /// more, `Unsupported` where it is too old or lacks a command, `Unexpected` where something else answers.
     pub async fn open(config: IpfsHttpConfig, host: Host) -> Result<Self> {
         let instance = host.instance().to_owned();
         let named = |error: carrick_core::Error| error.on(instance.clone());
@@ -40,7 +40,7 @@ impl IpfsHttp {
         let counted = host.clone();
         let opened = move || counted.count("connections_opened", 1);
         let rpc = Rpc::new(&config.access(), opened).map_err(named)?;
-        let found = probe::probe(&rpc, &host, config.pubsub).await.map_err(named)?;
+        let found = probe::probe(&rpc, &host, &config).await.map_err(named)?;
         let (announcing, waiting) = mpsc::channel(announce::MAX_WAITING);
         let shared = Arc::new(Shared {
             pace: Pace::new(config.publish_rate),

@@ -1,5 +1,6 @@
 //! What can go wrong between us and the daemon, and the one translation to the contract's error.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use carrick_core::{Error, ErrorKind};
@@ -17,7 +18,7 @@ const OTHER_PROGRAM: &str = "something else listens there: correct `api` in the 
 const OTHER_WORDS: &str = "something else may listen there, or want TLS: see `api` in the configuration, and write https:// \
                            for TLS";
 const TOKEN: &str = "the daemon's secret goes under `auth`, beside `api`; it stands in `API.Authorizations` of the daemon's \
-                     own configuration";
+                     own configuration, where `AllowedPaths` must hold";
 pub(crate) const PUBSUB_OFF: &str = "run `ipfs config --json Pubsub.Enabled true` and restart the daemon, or set \
                                      `pubsub = false` under the transport to fetch only";
 const SLOW: &str =
@@ -28,7 +29,7 @@ const SLOW: &str =
 pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     detail: String,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Fault {
@@ -36,13 +37,27 @@ impl Fault {
         Self { kind, detail: detail.into(), hint: None }
     }
 
-    pub(crate) fn mend(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
+    pub(crate) fn mend(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
         self
+    }
+
+    /// Adds what else a person can do about it.
+    pub(crate) fn or(self, other: &str) -> Self {
+        let hint = format!("{}; or {other}", self.hint());
+        self.mend(hint)
+    }
+
+    /// What a person can do about it.
+    pub(crate) fn hint(&self) -> &str {
+        self.hint.as_deref().unwrap_or_default()
     }
 
     /// Says which call it was, and where.
     pub(crate) fn of(mut self, command: &str, at: &impl fmt::Display) -> Self {
+        if self.kind == ErrorKind::Unauthorized {
+            self.hint = Some(format!("{TOKEN} {}", path(command)).into());
+        }
         self.detail = format!("{} at {at}: {}", command.trim_start_matches('/'), self.detail);
         self
     }
@@ -101,14 +116,14 @@ impl Fault {
         let said = clean(&String::from_utf8_lossy(&body[..body.len().min(4 * MAX_WORDS)]));
         match (status.as_u16(), serde_json::from_slice::<Said>(body)) {
             (400 | 500, Ok(error)) => Self::said(&error.message),
-            (403, _) => Self::new(ErrorKind::Unauthorized, format!("access denied: {said}")).mend(TOKEN),
+            (403, _) => Self::new(ErrorKind::Unauthorized, format!("access denied: {said}")),
             (502..=504, _) => {
                 let detail = format!("a proxy says that the daemon is not there: status {status}");
                 Self::new(ErrorKind::Unreachable, detail).mend(IS_IT_THERE)
             }
             (429, _) => Self::new(ErrorKind::Busy, format!("too many requests: {said}"))
                 .mend("lower `concurrency` of the transport, or allow more in the proxy before the daemon"),
-            (401, _) => Self::new(ErrorKind::Unauthorized, "access denied").mend(TOKEN),
+            (401, _) => Self::new(ErrorKind::Unauthorized, "access denied"),
             (404, _) if said.starts_with("404 page not found") => {
                 Self::new(ErrorKind::Unsupported, "the daemon has no such command")
                     .mend("run a newer Kubo; if it is one, something else may listen there: see `api`")
@@ -171,6 +186,13 @@ impl Fault {
 #[serde(rename_all = "PascalCase")]
 struct Said {
     message: String,
+}
+
+/// The path that opens a command, and those beside it that are used too.
+fn path(command: &str) -> String {
+    let command = command.trim_start_matches('/');
+    let part = if command == "dag/import" { command } else { command.split('/').next().unwrap_or(command) };
+    format!("/api/v0/{part}")
 }
 
 /// One short line without control characters.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use carrick_core::Result;
+use carrick_core::{ErrorKind, Result};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
@@ -169,8 +169,29 @@ impl Rpc {
         self.send(prepared, self.0.request, None, Duration::MAX).await
     }
 
+    /// Whether the daemon offers a command: asked without anything it does nothing, and says what it wants.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such command, `Unauthorized` where the secret does not open it; `Unreachable` and
+    /// `Timeout` where nothing is answered.
+    pub(crate) async fn offers(&self, command: &'static str) -> Result<(), Fault> {
+        use ErrorKind::{Timeout, Unauthorized, Unreachable, Unsupported};
+        let call = self.request(command, format!("{}{command}", self.0.base), Payload::Nothing)?;
+        let slot = place(&self.0.calls).await;
+        match self.send(call, self.0.request, slot, self.0.idle).await {
+            Err(fault) if matches!(fault.kind, Unsupported | Unauthorized | Unreachable | Timeout) => {
+                Err(fault)
+            }
+            // Whatever else it says, it is there.
+            _ => Ok(()),
+        }
+    }
+
     fn prepare<R: ApiRequest>(&self, call: &R, payload: Payload) -> Result<Prepared, Fault> {
-        let url = call.absolute_url(&self.0.base)?.to_string();
+        self.request(R::PATH, call.absolute_url(&self.0.base)?.to_string(), payload)
+    }
+
+    fn request(&self, command: &'static str, url: String, payload: Payload) -> Result<Prepared, Fault> {
         let (body, kind) = payload.into_body();
         let mut request = Request::builder().method(Method::POST).uri(url).header(USER_AGENT, "carrick");
         if let Some(auth) = &self.0.auth {
@@ -180,7 +201,7 @@ impl Rpc {
             request = request.header(CONTENT_TYPE, kind);
         }
         let request = request.body(body).map_err(Fault::junk)?;
-        Ok(Prepared { command: R::PATH, request })
+        Ok(Prepared { command, request })
     }
 
     /// Sends a call and waits until a good answer begins.

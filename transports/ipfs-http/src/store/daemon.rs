@@ -28,7 +28,7 @@ impl Daemon {
     /// Finds the daemon to which the index belongs.
     ///
     /// # Errors
-    /// `Config` when another one answers; and whatever a daemon answers that does not.
+    /// `Config` when another one answers, `Unauthorized` and `Unsupported` when it cannot hold blocks; and whatever a daemon answers that does not.
     pub(super) async fn open(access: &Access, index: &Index) -> Result<Self> {
         access.check()?;
         let opened = Arc::new(AtomicU64::new(0));
@@ -36,7 +36,11 @@ impl Daemon {
         let rpc = Rpc::new(access, move || {
             counted.fetch_add(1, Ordering::Relaxed);
         })?;
-        let (found, _) = probe::find(&rpc).await.map_err(|fault| fault.into_error("open"))?;
+        let found = async {
+            let (found, _) = probe::find(&rpc).await?;
+            probe::holds(&rpc).await.map(|()| found)
+        };
+        let found = found.await.map_err(|fault| fault.into_error("open"))?;
         let folder = index.inner.folder().to_owned();
         let daemon = Self { rpc, id: found.id, folder, opened, known: AtomicU64::new(0) };
         match index.daemon().await? {

@@ -9,6 +9,7 @@ mod neighbours;
 #[path = "../common/node.rs"]
 mod node;
 mod private;
+mod probes;
 mod renewed;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A daemon that answers as it is told to: what a real one does not show when it is asked to.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
@@ -41,8 +41,12 @@ pub(crate) const ID: &str = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASu
 /// What is said of a block that the daemon has not.
 pub(crate) const ABSENT: &str = r#"{"Message":"pin: block was not found locally (offline): ipld: could not find bafk","Code":0,"Type":"error"}"#;
 
-/// Answers of each command, the last one for ever.
+/// Answers of each command, the last one for ever. With a `?` it is the command without anything that it is asked with.
 type Script = BTreeMap<&'static str, Vec<Answer>>;
+
+fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
+    script.lock().expect("nobody panicked")
+}
 
 /// A server on loopback; ends with the runtime of its test.
 #[derive(Clone)]
@@ -93,6 +97,9 @@ impl Server {
         ]);
         all.insert("pin/add", vec![Answer::Status(500, "", ABSENT), Answer::Good(r#"{"Pins":[]}"#)]);
         all.insert("routing/provide", vec![Answer::Good("")]);
+        for command in ["block/get?", "dag/import?", "pin/add?", "routing/findprovs?"] {
+            all.insert(command, vec![Answer::Status(400, "", "argument \"it\" is required")]);
+        }
         all.extend(script);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let addr = listener.local_addr().expect("bound");
@@ -137,7 +144,12 @@ impl Server {
             head.push(std::mem::take(&mut line));
         }
         let path = head.first().and_then(|first| first.split(' ').nth(1)).unwrap_or_default().to_owned();
-        let command = path.trim_start_matches("/api/v0/").split('?').next().unwrap_or_default().to_owned();
+        let asked = path.trim_start_matches("/api/v0/");
+        let mut command = asked.split('?').next().unwrap_or_default().to_owned();
+        // Some are asked for nothing, to see whether they are there.
+        if command == asked && lock(&self.script).contains_key(&*format!("{asked}?")) {
+            command += "?";
+        }
         let header = |name: &str| {
             let lower = format!("{name}:");
             let found = head.iter().find(|line| line.to_lowercase().starts_with(&lower))?;
@@ -154,13 +166,14 @@ impl Server {
                 break;
             }
         }
-        answer(stream.get_mut(), self.next(path.trim_start_matches("/api/v0/"))).await?;
+        let answered = self.next(if command.ends_with('?') { &command } else { asked });
+        answer(stream.get_mut(), answered).await?;
         stream.get_mut().shutdown().await
     }
 
     /// Of a command with its query there may be answers of their own.
     fn next(&self, asked: &str) -> Answer {
-        let mut script = self.script.lock().expect("nobody panicked");
+        let mut script = lock(&self.script);
         let command = asked.split('?').next().unwrap_or_default();
         let at = [asked, command].into_iter().find(|name| script.contains_key(name));
         let Some(answers) = at.and_then(|name| script.get_mut(name)) else {

@@ -54,3 +54,27 @@ async fn a_secret_that_cannot_be_read_is_named_by_its_file() {
     told(&error, ErrorKind::Config, "is empty", "");
     assert_eq!(server.asked(), [], "nobody was asked without it");
 }
+
+/// A part of the RPC may be missing, or closed to the secret.
+#[tokio::test]
+async fn what_the_daemon_lacks_is_told_at_the_start_where_the_node_cannot_do_without() {
+    let missing = || vec![Answer::Status(404, "", "404 page not found")];
+    let closed = || vec![Answer::Status(403, "", "Kubo RPC Access Denied")];
+    for (command, path) in
+        [("block/get?", "/api/v0/block"), ("dag/import?", "/api/v0/dag/import"), ("pin/add?", "/api/v0/pin")]
+    {
+        let at = format!("{} at http://127.0.0.1:", command.trim_end_matches('?'));
+        told(&refused([(command, missing())]).await, ErrorKind::Unsupported, &at, "newer Kubo");
+        let error = refused([(command, closed())]).await;
+        told(&error, ErrorKind::Unauthorized, &at, path);
+        let may_do_without = error.hint().is_some_and(|hint| hint.contains("pin = false"));
+        assert_eq!(may_do_without, command == "pin/add?", "{error:?}");
+    }
+    let server = Server::start([("pin/add?", closed()), ("routing/findprovs?", missing())]).await;
+    let mut config = config(&server);
+    config.pin = false;
+    let (node, _) = open(config).await.expect("it does without");
+    let facts = &node.transports()[0].facts;
+    let said = ["block", "dag/import", "pin", "routing"].map(|part| facts[part].as_str());
+    assert_eq!(said, ["on", "on", "closed: the secret must open /api/v0/pin", "off"]);
+}
