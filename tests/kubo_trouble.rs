@@ -6,12 +6,13 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use carrick_interop::{Daemon, Kubo};
-use common::{Lines, Up, carrick, init_over_kubo, run};
+use common::{Lines, Ran, Up, carrick, init_over_kubo, run};
 use serde_json::Value;
 
 const ID: &str = r#"{"ID":"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq","Addresses":null}"#;
@@ -162,6 +163,34 @@ fn a_full_disk_of_the_daemon_is_exit_code_5_and_the_node_keeps_what_was_put() {
     let cid = node.run(["put", "--only-cid", "--json", "file"]).ok().json()[0]["cid"].clone();
     node.run(["get", cid.as_str().expect("a CID"), "-o", "back"]).ok();
     assert_eq!(fs::read(node.dir.join("back")).expect("there"), b"hello world");
+}
+
+/// Over the RPC nobody is told of it: a daemon that does not get its repository does not start.
+#[test]
+fn a_locked_repository_is_told_by_the_demo_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let kubo = Kubo::run(1, &[]).expect("a daemon");
+    let program = dir.path().join("ipfs");
+    // Before the demo's daemon another one takes the repository.
+    let script = format!(
+        r#"#!/bin/sh
+real={:?}
+[ "$1" = daemon ] || exec "$real" "$@"
+"$real" daemon >/dev/null 2>&1 &
+while ! [ -e "$IPFS_PATH/api" ]; do sleep 0.1; done
+"$real" daemon
+code=$?
+kill $!
+exit $code
+"#,
+        kubo.daemons()[0].program
+    );
+    fs::write(&program, script).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it may run");
+    let mut demo = carrick(dir.path());
+    demo.args(["demo", "--transport", "ipfs-http", "--json"]).env("CARRICK_IPFS", program);
+    let error = Ran(demo.output().expect("it runs")).fails(1).error().to_string();
+    assert!(error.contains("someone else has the lock") && error.contains("end it"), "{error}");
 }
 
 /// What everybody sees who looks at a subscription while the daemon is killed and started again.

@@ -174,6 +174,11 @@ async fn ready(child: &mut Child, repo: &Path) -> Outcome<String> {
 }
 
 fn broken(what: impl Into<String>) -> Failure {
-    let fault = Fault::new(ErrorKind::Unexpected, "demo", format!("a Kubo daemon: {}", what.into()));
-    fault.mend("--keep DIR keeps its repository and log").into()
+    let what = what.into();
+    let mend = if what.contains("someone else has the lock") {
+        "another `ipfs` is at work in that repository: end it, or name an empty folder with --keep"
+    } else {
+        "--keep DIR keeps its repository and log"
+    };
+    Fault::new(ErrorKind::Unexpected, "demo", format!("a Kubo daemon: {what}")).mend(mend).into()
 }
