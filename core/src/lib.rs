@@ -29,9 +29,9 @@ pub use error::{BoxError, Error, ErrorKind, Result, Retry};
 pub use lanes::{LaneQueue, Pushed};
 pub use limits::Limits;
 pub use node::{
-    Blocks, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Host, Inbound, Misdeed, Node,
-    NodeBuilder, NodeSource, Notice, Peak, Peer, Progress, Published, Received, Relay, Served, ServedStream,
-    SignatureMemo, Slot, Status, Subscription, Tap, TransportInfo,
+    Blocks, Collected, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Hold, Host, Inbound,
+    Misdeed, Node, NodeBuilder, NodeSource, Notice, Peak, Peer, Progress, Published, Received, Relay, Served,
+    ServedStream, SignatureMemo, Slot, Status, Subscription, Tap, TransportInfo,
 };
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};

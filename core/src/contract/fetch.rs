@@ -54,7 +54,11 @@ pub trait Fetch: Send + Sync {
     /// Dropping the future leaves it open which blocks are provided.
     async fn provide(&self, cids: &[Cid]) -> Result<()>;
 
-    /// Ends [`provide`](Fetch::provide). What was never provided is no error.
+    /// Ends [`provide`](Fetch::provide). What was never provided is no error, and what the backend keeps for somebody else
+    /// stays there.
+    ///
+    /// The node withdraws what a garbage collection is about to delete, at most 256 at once, and deletes it only after that; it
+    /// provides nothing meanwhile. What could not be withdrawn stays in the store, and is withdrawn by a later collection.
     ///
     /// # Errors
     /// `Unreachable`, `Closed`. Some of them may be withdrawn then.

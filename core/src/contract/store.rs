@@ -8,7 +8,7 @@ use cid::Cid;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Block, Result};
+use crate::{Block, Result, Topic};
 
 /// Keeps blocks, pins with owners, and metadata.
 ///
@@ -44,7 +44,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Dropping the future leaves it open which blocks were written; each is there whole or not at all.
     async fn put(&self, blocks: &[Block]) -> Result<()>;
 
-    /// Deletes a block; `false` when it was not there. Pins are not asked: that is the caller's part.
+    /// Deletes a block; `false` when it was not there. Pins are not asked: that is the caller's part, which
+    /// [`Node::collect_garbage`](crate::Node::collect_garbage) does.
     ///
     /// # Errors
     /// `Unexpected` when the disk does not write.
@@ -96,7 +97,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<()>;
 }
 
-/// Who holds a pin: `user`, `ledger/sensors`, ….
+/// Who holds a pin: `user`, `topic/readings`, `ledger/sensors`, ….
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Owner(String);
@@ -110,6 +111,11 @@ impl Owner {
     /// The owner of what a person pinned or put.
     pub fn user() -> Self {
         Self::new("user")
+    }
+
+    /// The owner of what a topic keeps of its messages.
+    pub fn topic(topic: &Topic) -> Self {
+        Self(format!("topic/{topic}"))
     }
 
     /// The name.

@@ -367,6 +367,7 @@ async fn open_transports(
             flights: Flights::new(core.limits.flights),
             pen: Pen::default(),
             joined: tokio::sync::Mutex::default(),
+            handing: tokio::sync::RwLock::default(),
         }),
         Err(error) => {
             close_all(&transports).await;

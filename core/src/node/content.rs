@@ -11,6 +11,7 @@ use tokio::io::AsyncRead;
 
 use super::Node;
 use super::core::Core;
+use super::hold::Hold;
 use super::host::{Host, Served};
 use super::router::Router;
 use crate::dag::{
@@ -18,9 +19,22 @@ use crate::dag::{
 };
 use crate::{Block, Error, ErrorKind, Owner, Remote, Result, Store};
 
-impl BlockWriter for Arc<Router> {
+/// Writes blocks into a node, and holds them until they are pinned or nobody cares any more.
+pub(super) struct Keeping {
+    pub(super) router: Arc<Router>,
+    pub(super) hold: Hold,
+}
+
+impl Keeping {
+    pub(super) fn new(router: &Arc<Router>) -> Arc<Self> {
+        Arc::new(Self { router: Arc::clone(router), hold: router.core.holds.hold() })
+    }
+}
+
+impl BlockWriter for Arc<Keeping> {
     async fn write(&self, blocks: &[Block]) -> Result<()> {
-        self.put_blocks(blocks).await
+        self.hold.add(blocks.iter().map(Block::cid)).await;
+        self.router.put_blocks(blocks).await
     }
 }
 
@@ -41,9 +55,10 @@ impl Node {
     /// `Full`, `Closed`; `Unexpected` when the reader fails.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves blocks that nobody pinned.
+    /// Dropping the future leaves blocks that nobody pinned, for the next garbage collection.
     pub async fn put(&self, content: impl AsyncRead + Unpin + Send, layout: Layout) -> Result<Added> {
-        let mut sink = BatchSink::new(Arc::clone(self.open("put")?));
+        let keeping = Keeping::new(self.open("put")?);
+        let mut sink = BatchSink::new(Arc::clone(&keeping));
         let added = add_file(content, layout, &mut sink).await?;
         sink.finish().await?;
         self.pin(&added.cid, Owner::user()).await?;
@@ -56,9 +71,10 @@ impl Node {
     /// As [`add_path`]; `Full`, `Closed`.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves blocks that nobody pinned.
+    /// Dropping the future leaves blocks that nobody pinned, for the next garbage collection.
     pub async fn put_path(&self, path: &Path, options: impl Into<AddOptions<'_>>) -> Result<Added> {
-        let mut sink = BatchSink::new(Arc::clone(self.open("put")?));
+        let keeping = Keeping::new(self.open("put")?);
+        let mut sink = BatchSink::new(Arc::clone(&keeping));
         let added = add_path(path, options, &mut sink).await?;
         sink.finish().await?;
         self.pin(&added.cid, Owner::user()).await?;

@@ -15,6 +15,7 @@ use super::counters::{Counters, NODE};
 use super::events::{Event, Gap, Hub};
 use super::facts::Facts;
 use super::gate::{Gate, SignatureMemo};
+use super::hold::{Holds, Watched};
 use super::host::{Misdeed, Mount, Notice};
 use super::links::Links;
 use super::outbox::Outbox;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) holds: Arc<Holds>,
     pub(crate) validators: Vec<Arc<dyn Validator>>,
     pub(crate) membership: RwLock<Arc<dyn Membership>>,
     pub(crate) gate: Gate,
@@ -87,12 +89,14 @@ struct Listening {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let limits = parts.limits;
+        let holds = Arc::<Holds>::default();
         Arc::new(Self {
             me: parts.key.public().to_peer_id(),
             key: parts.key,
             network: parts.network,
             clock: parts.clock,
-            store: parts.store,
+            store: Arc::new(Watched::new(parts.store, Arc::clone(&holds))),
+            holds,
             validators: parts.validators,
             membership: RwLock::new(parts.membership),
             gate: Gate::new(&limits, parts.memo),

@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::content::Keeping;
 use super::host::Misdeed;
 use super::router::{Mounted, Router};
 use crate::dag::{BatchSink, BlockSink as _};
@@ -286,7 +287,9 @@ struct Download {
     hints: Vec<PeerId>,
     tell: watch::Sender<Progress>,
     sources: BTreeMap<Remote, u64>,
-    sink: BatchSink<Arc<Router>>,
+    /// What was found or fetched stays until the end.
+    keeping: Arc<Keeping>,
+    sink: BatchSink<Arc<Keeping>>,
 }
 
 impl Download {
@@ -298,11 +301,13 @@ impl Download {
     ) -> Result<Self> {
         CidPolicy::check(&root)?;
         let limits = &router.core.limits;
+        let keeping = Keeping::new(&router);
         Ok(Self {
             deadline: options.deadline.unwrap_or(limits.fetch_deadline),
             idle: options.idle.unwrap_or(limits.fetch_idle),
             hints: options.hints,
-            sink: BatchSink::new(Arc::clone(&router)),
+            sink: BatchSink::new(Arc::clone(&keeping)),
+            keeping,
             router,
             root,
             tell,
@@ -370,6 +375,7 @@ impl Download {
         let mut queue = VecDeque::from([self.root]);
         while let Some(cid) = queue.pop_front() {
             CidPolicy::check(&cid)?;
+            self.keeping.hold.add([&cid]).await;
             if cid.codec() == RAW {
                 if !store.has(&cid).await? {
                     missing.push(cid);
@@ -417,7 +423,9 @@ impl Download {
             while asked.len() < AT_ONCE {
                 let Some(cid) = queue.pop_front() else { break };
                 let (router, hints, idle) = (Arc::clone(&self.router), self.hints.clone(), self.idle);
+                let keeping = Arc::clone(&self.keeping);
                 asked.push(async move {
+                    keeping.hold.add([&cid]).await;
                     let there = router.core.store.has(&cid).await?;
                     router.block(&cid, hints, idle).await.map(|landed| (there, landed))
                 });

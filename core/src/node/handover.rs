@@ -95,6 +95,7 @@ impl Router {
             };
             let handing = async {
                 for part in cids.chunks(AT_ONCE) {
+                    let _handing = self.handing.read().await;
                     keeper.provide(part).await?;
                 }
                 Ok(())
@@ -116,6 +117,43 @@ impl Router {
     /// Hands over a block that came from the network, in a while: who fetched it need not wait for that.
     pub(crate) fn hand_over_later(&self, cid: &Cid) {
         self.fetchers().filter(|mounted| mounted.keeper().is_some()).for_each(|to| to.mount.owed.one(*cid));
+    }
+
+    /// Has every transport that serves from a store of its own let go of blocks that are about to be deleted. Answers those that
+    /// all of them let go; for the others it is to be tried again later.
+    ///
+    /// Before and not after: so a block that is still owed to the world stands in the store, and no list of them is to be kept.
+    pub(super) async fn withdraw(&self, mut cids: Vec<Cid>) -> Result<Vec<Cid>> {
+        for mounted in self.fetchers() {
+            let Some(keeper) = mounted.keeper() else { continue };
+            match keeper.withdraw(&cids).await {
+                Ok(()) => {}
+                Err(error) if passes(&error) => {
+                    self.core.counters.add(&mounted.mount.name, "withdraw_failed", cids.len() as u64);
+                    return Err(error);
+                }
+                Err(_) => cids = self.withdraw_each(mounted, keeper, cids).await?,
+            }
+        }
+        Ok(cids)
+    }
+
+    /// One by one, so that one which is not let go keeps no other back.
+    async fn withdraw_each(&self, mounted: &Mounted, keeper: &dyn Fetch, cids: Vec<Cid>) -> Result<Vec<Cid>> {
+        let mut gone = Vec::new();
+        for cid in cids {
+            match keeper.withdraw(std::slice::from_ref(&cid)).await {
+                Ok(()) => gone.push(cid),
+                Err(error) => {
+                    tracing::debug!(%error, %cid, "a block was not withdrawn");
+                    self.core.counters.count(&mounted.mount.name, "withdraw_failed");
+                    if passes(&error) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(gone)
     }
 
     /// Tells every network that a DAG is to be had here. A failure is counted.
@@ -151,6 +189,7 @@ impl Router {
         let mut parts = cids.try_chunks(AT_ONCE);
         while let Some(part) = parts.next().await {
             let part = part.map_err(|failed| failed.1)?;
+            let _handing = self.handing.read().await;
             match keeper.provide(&part).await {
                 Err(error) if passes(&error) => return Err(error),
                 Err(_) => self.hand_over_each(mounted, keeper, &part).await?,

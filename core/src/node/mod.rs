@@ -15,9 +15,11 @@ mod events;
 mod facts;
 mod feed;
 mod fetch;
+mod garbage;
 mod gate;
 mod handover;
 mod hearsay;
+mod hold;
 mod host;
 pub mod identity;
 mod links;
@@ -52,9 +54,11 @@ pub use self::content::{Content, NodeSource};
 use self::core::{Core, lock};
 pub use self::download::{Blocks, Get, GetOptions, Got, Progress, Received};
 pub use self::events::{Event, Events, Gap};
+pub use self::garbage::Collected;
 pub use self::gate::SignatureMemo;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::gate::{NUMBERS_PREFIX, Numbers};
+pub use self::hold::Hold;
 pub use self::host::{Host, Inbound, Misdeed, Notice, Relay, Served, ServedStream, Slot};
 pub use self::lock::DataDirLock;
 pub use self::peaks::Peak;
@@ -299,6 +303,9 @@ impl Node {
     }
 
     /// Stores blocks, durable when this returns, and hands them to transports that serve from a store of their own.
+    ///
+    /// They stay until the next [`collect_garbage`](Self::collect_garbage), unless something holds them: pin their root first
+    /// and put all of them in one call, or [`hold`](Self::hold) them until it is pinned.
     ///
     /// # Errors
     /// `TooLarge` above the block limit, `Full`, `Closed`. Where transports that serve from a store of their own refuse a

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::core::{Core, lock};
 use super::counters::NODE;
 use super::events::Event;
+use super::hold::Hold;
 use super::router::Router;
 use crate::{MessageId, Outgoing, Topic};
 
@@ -74,6 +75,15 @@ impl Core {
             // What is published meanwhile goes after it.
             let _line = router.pen.line(&topic).await;
             router.send_kept(&topic).await;
+        });
+    }
+
+    /// Holds the payload of a message for as long as it may wait here for somebody who joins, and readers for the payload.
+    pub(crate) fn linger(&self, hold: Hold) {
+        let time = self.limits.outbox_time + self.limits.defer_time;
+        self.tasks.spawn(async move {
+            tokio::time::sleep(time).await;
+            drop(hold);
         });
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::core::Core;
+use super::hold::Hold;
 use super::router::Router;
 use crate::types::{Body, Draft};
 use crate::{
@@ -76,11 +77,12 @@ impl Router {
             )
             .mend("name one under broadcast in [node]"));
         }
+        let hold = core.holds.hold();
         // Held until the message is on its way, so that the next one cannot overtake it.
         let (message, _line) = if rules.raw {
             (self.write_raw(topic, payload)?, self.pen.line(topic).await)
         } else {
-            self.write(topic, payload, rules).await?
+            self.write(topic, payload, rules, &hold).await?
         };
         if core.outbox.has(topic) && core.links.in_topic(topic) > 0 {
             self.send_kept(topic).await;
@@ -99,6 +101,9 @@ impl Router {
             if core.links.in_topic(topic) > 0 {
                 core.flush_outbox(topic);
             }
+        }
+        if message.link().is_some() {
+            core.linger(hold);
         }
         if let (Some(error), false) = (reach.error, reach.any_ok) {
             return Err(error);
@@ -128,9 +133,10 @@ impl Router {
         topic: &Topic,
         payload: Bytes,
         rules: TopicRules,
+        hold: &Hold,
     ) -> Result<(Message, HeldLine)> {
         let core = &self.core;
-        let body = self.body(payload).await?;
+        let body = self.body(payload, hold).await?;
         let mut line = self.pen.line(topic).await;
         let mut now = match line.take() {
             Some(line) => line,
@@ -166,7 +172,7 @@ impl Router {
     }
 
     /// Inline, or above the limit a block of its own, which is stored and provided first.
-    async fn body(&self, payload: Bytes) -> Result<Body> {
+    async fn body(&self, payload: Bytes, hold: &Hold) -> Result<Body> {
         let limits = &self.core.limits;
         if payload.len() <= limits.payload_bytes {
             return Ok(Body::Inline(payload));
@@ -175,6 +181,7 @@ impl Router {
             return Err(too_large(payload.len(), limits.block_bytes));
         }
         let block = Block::new(RAW, payload);
+        hold.add([block.cid()]).await;
         self.put_blocks(std::slice::from_ref(&block)).await?;
         Ok(Body::Linked(block))
     }

@@ -26,6 +26,8 @@ pub(crate) struct Router {
     /// The topics that were joined on every broadcast transport. Joining and leaving are one at a time, so that the last
     /// word of both is the same.
     pub(crate) joined: tokio::sync::Mutex<BTreeSet<Topic>>,
+    /// Read while blocks are handed over, written while some are withdrawn and deleted.
+    pub(crate) handing: tokio::sync::RwLock<()>,
 }
 
 /// A transport and the name it is mounted under.

@@ -10,6 +10,7 @@ mod defer;
 mod download;
 mod envelope;
 mod fetch;
+mod garbage;
 mod gate;
 mod handover;
 mod hostile_input;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use carrick_core::{
     Block, Bytes, Cid, Error, ErrorKind, MemoryStore, Owner, Pin, Result, Store, Usage, async_trait,
@@ -19,6 +20,10 @@ struct State {
     damaged: Mutex<Option<Cid>>,
     /// Neither blocks nor metadata are written.
     full: AtomicBool,
+    /// Blocks are not read.
+    away: AtomicBool,
+    /// How long it takes to delete a block.
+    deleting: Mutex<Duration>,
 }
 
 impl Shared {
@@ -35,6 +40,16 @@ impl Shared {
     /// Refuses blocks and metadata, or takes them again.
     pub(crate) fn fill(&self, full: bool) {
         self.0.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Answers that blocks cannot be reached, or reads them again.
+    pub(crate) fn away(&self, away: bool) {
+        self.0.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Takes so long to delete a block.
+    pub(crate) fn deletes_in(&self, time: Duration) {
+        *self.0.deleting.lock().expect("lock") = time;
     }
 
     fn check_room(&self, operation: &'static str) -> Result<()> {
@@ -55,6 +70,9 @@ impl Store for Shared {
         if *self.0.damaged.lock().expect("lock") == Some(*cid) {
             return Err(Error::new(ErrorKind::Integrity, "get", format!("{cid} is damaged")));
         }
+        if self.0.away.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unreachable, "get", "the disk is away"));
+        }
         self.0.store.get(cid).await
     }
 
@@ -69,6 +87,10 @@ impl Store for Shared {
 
     async fn delete(&self, cid: &Cid) -> Result<bool> {
         self.0.damaged.lock().expect("lock").take_if(|damaged| damaged == cid);
+        let time = *self.0.deleting.lock().expect("lock");
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
         self.0.store.delete(cid).await
     }
 

@@ -23,7 +23,7 @@ pub(crate) enum Call {
     Dial(PeerAddr),
     Disconnect(Remote),
     Provide(Cid),
-    Withdraw,
+    Withdraw(Cid),
     Announce(Cid),
     Block(Want),
     Dag(WantDag),
@@ -76,6 +76,7 @@ struct Strings {
     lag: Mutex<Duration>,
     on_publish: Mutex<Option<OnPublish>>,
     refuses: Mutex<Option<(Vec<Cid>, ErrorKind)>>,
+    clings: Mutex<Option<(Vec<Cid>, ErrorKind)>>,
     taking: Mutex<Duration>,
 }
 
@@ -108,6 +109,7 @@ impl Wire {
             lag: Mutex::default(),
             on_publish: Mutex::default(),
             refuses: Mutex::default(),
+            clings: Mutex::default(),
             taking: Mutex::default(),
         }))
     }
@@ -161,6 +163,11 @@ impl Wire {
         *lock(&self.0.refuses) = which;
     }
 
+    /// Does not let some blocks go, or with none named none; `None` lets them go again.
+    pub(crate) fn clings(&self, which: Option<(Vec<Cid>, ErrorKind)>) {
+        *lock(&self.0.clings) = which;
+    }
+
     /// Takes so long whenever it is given blocks.
     pub(crate) fn takes(&self, time: Duration) {
         *lock(&self.0.taking) = time;
@@ -178,6 +185,15 @@ impl Wire {
         calls
             .iter()
             .filter_map(|call| if let Call::Provide(cid) = call { Some(*cid) } else { None })
+            .collect()
+    }
+
+    /// What was withdrawn, in order.
+    pub(crate) fn withdrawn(&self) -> Vec<Cid> {
+        let calls = self.calls();
+        calls
+            .iter()
+            .filter_map(|call| if let Call::Withdraw(cid) = call { Some(*cid) } else { None })
             .collect()
     }
 
@@ -267,6 +283,16 @@ impl Wire {
 }
 
 impl Strings {
+    /// Whether a call about blocks is one that the test has it refuse.
+    fn refusal(which: &Mutex<Option<(Vec<Cid>, ErrorKind)>>, cids: &[Cid]) -> Result<()> {
+        match &*lock(which) {
+            Some((which, kind)) if which.is_empty() || cids.iter().any(|cid| which.contains(cid)) => {
+                Err(error(*kind))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn wait(&self) {
         let lag = std::mem::take(&mut *lock(&self.lag));
         if !lag.is_zero() {
@@ -488,19 +514,15 @@ impl Fetch for Opened {
         if !taking.is_zero() {
             tokio::time::sleep(taking).await;
         }
-        match &*lock(&self.strings.refuses) {
-            Some((which, kind)) if which.is_empty() || cids.iter().any(|cid| which.contains(cid)) => {
-                Err(error(*kind))
-            }
-            _ => {
-                cids.iter().for_each(|cid| self.strings.note(Call::Provide(*cid)));
-                Ok(())
-            }
-        }
+        Strings::refusal(&self.strings.refuses, cids)?;
+        cids.iter().for_each(|cid| self.strings.note(Call::Provide(*cid)));
+        Ok(())
     }
 
-    async fn withdraw(&self, _: &[Cid]) -> Result<()> {
-        self.strings.note(Call::Withdraw);
+    async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
+        assert!(cids.len() <= 256, "{} at once", cids.len());
+        Strings::refusal(&self.strings.clings, cids)?;
+        cids.iter().for_each(|cid| self.strings.note(Call::Withdraw(*cid)));
         Ok(())
     }
 

@@ -19,10 +19,11 @@ use crate::node::answer::Teller;
 use crate::node::core::Core;
 use crate::node::counters::NODE;
 use crate::node::events::{Event, Gap};
+use crate::node::hold::Hold;
 use crate::node::host::Mount;
 use crate::{
-    Cause, Context, Error, ErrorKind, Keep, Limits, Message, MessageId, Misdeed, Need, Path, Remote, Result,
-    TopicRules, Validator, Verdict,
+    Cause, Context, Error, ErrorKind, Keep, Limits, Message, MessageId, Misdeed, Need, Owner, Path, Pin,
+    PinDepth, Remote, Result, TopicRules, Validator, Verdict,
 };
 
 /// A message being judged.
@@ -35,6 +36,8 @@ pub(super) struct Job {
     ticket: Option<Ticket>,
     turn: Option<Turn>,
     place: Option<Place>,
+    /// What was fetched for it.
+    hold: Option<Hold>,
     reach: Reach,
     /// Its author is proven and may speak.
     proven: bool,
@@ -54,6 +57,7 @@ impl Job {
             ticket: arrival.ticket,
             turn,
             place: None,
+            hold: None,
             reach: arrival.reach,
             proven: rules.raw,
             whole,
@@ -70,6 +74,7 @@ impl Job {
             ticket: None,
             turn,
             place: None,
+            hold: None,
             reach,
             proven: false,
             whole: true,
@@ -192,6 +197,7 @@ impl Core {
                 place.ok_or_else(|| self.out_of_reach("waiting_room_full", "the waiting room is full"))?,
             );
         }
+        job.hold.get_or_insert_with(|| self.holds.hold());
         let met = try_join_all(needs.iter().map(|need| self.meet_one(job, need)));
         match tokio::time::timeout_at(job.reach.until, met).await {
             Ok(met) => met?,
@@ -223,6 +229,9 @@ impl Core {
         match need {
             Need::Block(cid) => {
                 let promise = self.promise(job, cid);
+                if let Some(hold) = &job.hold {
+                    hold.add([cid]).await;
+                }
                 router.block(cid, hints, left).await.map(drop).map_err(|error| {
                     if let Some((from, mount)) = promise {
                         self.not_delivered(from, mount, &error);
@@ -293,6 +302,9 @@ impl Core {
         self.counters.count(job.scope(), "accepted");
         self.patience.news(all.count_ones());
         self.mark_number(&message, job);
+        if let Some(hold) = job.hold.take().filter(|_| message.link().is_some()) {
+            self.linger(hold);
+        }
         if job.path != Path::Own {
             self.subscriptions.hand_out(self, &message);
             self.relay(&message, ours);
@@ -378,7 +390,7 @@ impl Core {
             }
         }
         if job.rules.keep == Keep::Everything
-            && let Err(error) = self.store.put(&[message.to_block()]).await
+            && let Err(error) = self.keep(message).await
         {
             tracing::warn!(%error, "a message could not be kept");
             self.counters.count(NODE, "store_failed");
@@ -397,6 +409,18 @@ impl Core {
             return Err(Outcome::Ignore(cause));
         }
         Ok(())
+    }
+
+    /// Stores a message for good, with its payload where that is a block of its own.
+    async fn keep(&self, message: &Message) -> Result<()> {
+        let block = message.to_block();
+        let kept = || [Some(block.cid()), message.link()].into_iter().flatten();
+        let hold = self.holds.hold();
+        hold.add(kept()).await;
+        self.store.put(std::slice::from_ref(&block)).await?;
+        let pins =
+            kept().map(|cid| Pin { cid: *cid, owner: Owner::topic(message.topic()), depth: PinDepth::Block });
+        try_join_all(pins.map(async |pin| self.store.pin(&pin).await)).await.map(drop)
     }
 
     fn mark_number(&self, message: &Message, job: &Job) {
