@@ -51,7 +51,7 @@ pub(crate) async fn keep_announcing(shared: Arc<Shared>, mut waiting: mpsc::Rece
 
 async fn announce(shared: &Shared, cid: Cid) {
     for attempt in 0..TRIES {
-        // Among the searches, so that what the daemon answers by itself need not wait for it.
+        // Among the searches, so that neither blocks nor what the daemon answers by itself need wait for it.
         let call = RoutingProvide { arg: cid.to_string(), timeout: millis(PATIENCE) };
         match shared.rpc.search(call, PATIENCE, MAX_ANSWER).await {
             Ok(_) => return,

@@ -34,7 +34,7 @@ pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
     let alone = shared.there.load(Ordering::Relaxed) && lock(&shared.links).is_empty();
     let call = BlockGet { arg: want.cid.to_string(), timeout: millis(want.timeout), offline: alone };
     let limit = want.limit_bytes.min(max_block_bytes(shared));
-    let asking = shared.rpc.search(call, want.timeout, limit);
+    let asking = shared.rpc.fetch(call, want.timeout, limit);
     let asking = asking.map_err(|fault| match fault.kind {
         ErrorKind::NotFound if alone => {
             shared.fail(ErrorKind::NoPeers, "block", "the daemon has it not, and is connected to nobody")

@@ -53,7 +53,9 @@ struct Inner {
     idle: Duration,
     /// Places for calls that the daemon answers by itself.
     calls: Arc<Semaphore>,
-    /// Places for those that make it search the network: one that finds nothing keeps its place until its time is up.
+    /// Places for blocks, for which it searches the network: what nobody has keeps its place until its time is up.
+    fetches: Arc<Semaphore>,
+    /// Places for what it asks of the routing, which may take as long, and must keep no block waiting.
     searches: Arc<Semaphore>,
 }
 
@@ -91,6 +93,7 @@ impl Rpc {
             request: access.request_timeout,
             idle: access.idle_timeout,
             calls: Arc::new(Semaphore::new(access.concurrency)),
+            fetches: Arc::new(Semaphore::new(access.concurrency)),
             searches: Arc::new(Semaphore::new(access.concurrency)),
         })))
     }
@@ -132,14 +135,24 @@ impl Rpc {
         timeout(self.0.request, reading).await.map_err(late)?
     }
 
-    /// The whole answer of a search of the network, if it is no longer than `limit` and begins `within` that time.
+    /// A block, if it is no longer than `limit` and begins to come `within` that time.
+    pub(crate) async fn fetch<R: ApiRequest>(
+        &self,
+        call: R,
+        within: Duration,
+        limit: usize,
+    ) -> Result<Bytes, Fault> {
+        self.begin(&self.0.fetches, call, within, self.0.idle).await?.whole(limit).await
+    }
+
+    /// The whole answer of the routing, if it is no longer than `limit` and begins `within` that time.
     pub(crate) async fn search<R: ApiRequest>(
         &self,
         call: R,
         within: Duration,
         limit: usize,
     ) -> Result<Bytes, Fault> {
-        self.begin_search(call, within, self.0.idle).await?.whole(limit).await
+        self.begin(&self.0.searches, call, within, self.0.idle).await?.whole(limit).await
     }
 
     /// The same, line by line as it comes, none longer than `limit`.
@@ -149,17 +162,18 @@ impl Rpc {
         within: Duration,
         limit: usize,
     ) -> Result<Lines, Fault> {
-        Ok(self.begin_search(call, within, within).await?.lines(limit))
+        Ok(self.begin(&self.0.searches, call, within, within).await?.lines(limit))
     }
 
-    async fn begin_search<R: ApiRequest>(
+    async fn begin<R: ApiRequest>(
         &self,
+        among: &Arc<Semaphore>,
         call: R,
         within: Duration,
         idle: Duration,
     ) -> Result<Answer, Fault> {
         let call = self.prepare(&call, Payload::Nothing)?;
-        let slot = place(&self.0.searches).await;
+        let slot = place(among).await;
         self.send(call, within, slot, idle).await
     }
 

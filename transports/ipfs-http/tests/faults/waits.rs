@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use carrick_core::{ErrorKind, Topic};
+use carrick_core::{ErrorKind, Topic, Want};
 use futures::future::join_all;
 use tokio::time::timeout;
 
 use crate::server::{Answer, Server};
-use crate::{PATIENCE, config, open};
+use crate::{PATIENCE, config, open, right};
 
 fn topic() -> Topic {
     Topic::new("readings").expect("a topic")
@@ -82,4 +82,30 @@ async fn one_topic_that_is_not_told_of_holds_up_no_other() {
     let two = Topic::new("two").expect("a topic");
     let _two = node.subscribe(&two).await.expect("subscribes");
     timeout(PATIENCE, node.ready(&two, 1)).await.expect("it is asked about").expect("somebody is there");
+}
+
+/// Who looks for what nobody has keeps no block waiting.
+#[tokio::test]
+async fn searches_that_find_nothing_hold_up_no_block() {
+    let server = Server::start([
+        ("routing/findprovs", vec![Answer::Silence]),
+        ("block/get", vec![Answer::Good("hello world")]),
+    ])
+    .await;
+    let mut config = config(&server);
+    config.concurrency = 2;
+    let (_node, transport) = open(config).await.expect("opens");
+    transport.peers().await.expect("peers");
+    let (fetch, sought) = (transport.fetch().expect("it fetches"), right());
+    let searching = join_all((0..2).map(|_| fetch.providers(sought.cid(), 1)));
+    let fetching = async {
+        server.until_asked("routing/findprovs", 2).await;
+        fetch.block(&Want::new(*sought.cid(), PATIENCE)).await
+    };
+    let fetched = tokio::select! {
+        biased;
+        _ = searching => panic!("it waited for the searches"),
+        fetched = fetching => fetched,
+    };
+    fetched.expect("it comes").claim.check().expect("a block");
 }
