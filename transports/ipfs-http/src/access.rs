@@ -46,11 +46,11 @@ macro_rules! daemon_table {
             pub ca: Option<std::path::PathBuf>,
             /// Time to connect to the RPC, in seconds. Default 5, range 0.001 to 3600.
             pub connect_timeout: $crate::Seconds,
-            /// Time for the RPC to begin its answer, in seconds; where a search over the network is asked for, that has a
-            /// time of its own. Default 30, range 0.001 to 3600.
+            /// Time for the RPC to begin its answer once all is sent, in seconds; where a search over the network is asked
+            /// for, that has a time of its own. Default 30, range 0.001 to 3600.
             pub request_timeout: $crate::Seconds,
-            /// Longest time between two bytes of an answer, in seconds; subscriptions may be silent for longer. Default 10,
-            /// range 0.001 to 3600.
+            /// Longest time between two bytes of an answer, and in which nothing is taken of what is sent, in seconds;
+            /// subscriptions may be silent for longer. Default 10, range 0.001 to 3600.
             pub idle_timeout: $crate::Seconds,
             /// Blocks fetched at once, as many searches for who has one, and as many other requests; more wait. A subscription
             /// has a connection of its own. Default 16, range 1 to 256.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use carrick_core::BoxError;
@@ -12,6 +12,10 @@ use futures::TryStreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::watch;
+
+/// How much of a part goes out at once: as finely it shows how far it got.
+const PIECE: usize = 16 << 10;
 
 /// What goes out with a call.
 pub(crate) enum Payload {
@@ -56,6 +60,41 @@ fn never(error: Infallible) -> BoxError {
     match error {}
 }
 
+/// A body that tells of each piece that is taken from it, and of its end by being dropped.
+pub(super) struct Watched {
+    body: Sent,
+    taken: watch::Sender<()>,
+}
+
+impl Watched {
+    pub(super) fn new(body: Sent) -> (Self, watch::Receiver<()>) {
+        let (taken, watch) = watch::channel(());
+        (Self { body, taken }, watch)
+    }
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.taken.send_replace(());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Chunks whose length together is known.
 struct Parts(VecDeque<Bytes>);
 
@@ -67,7 +106,11 @@ impl Body for Parts {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|bytes| Ok(Frame::data(bytes))))
+        let piece = match self.0.front_mut() {
+            Some(part) if part.len() > PIECE => Some(part.split_to(PIECE)),
+            _ => self.0.pop_front(),
+        };
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -15,17 +15,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use carrick_core::{ErrorKind, Result};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, LOCATION, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipfs_api_prelude::ApiRequest;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 pub(crate) use self::answer::{Answer, Lines};
 pub(crate) use self::body::Payload;
+use self::body::Watched;
 use self::connect::Connector;
 pub(crate) use self::fault::Fault;
 use crate::Endpoint;
@@ -47,7 +49,7 @@ struct Inner {
     endpoint: Endpoint,
     /// The same with the path of the RPC, as the request types want it.
     base: http_02::Uri,
-    client: Client<Connector, body::Sent>,
+    client: Client<Connector, Watched>,
     auth: Option<HeaderValue>,
     request: Duration,
     idle: Duration,
@@ -214,8 +216,33 @@ impl Rpc {
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
+        let (body, taken) = Watched::new(body);
         let request = request.body(body).map_err(Fault::junk)?;
-        Ok(Prepared { command, request })
+        Ok(Prepared { command, request, taken })
+    }
+
+    /// Sends a call and waits for the response: for as long as the daemon goes on taking what is sent, and then `within` that
+    /// time.
+    async fn response(&self, mut call: Prepared, within: Duration) -> Result<Response<Incoming>, Fault> {
+        let mut response = self.0.client.request(call.request);
+        // Before the first piece there is the connection to wait for.
+        let mut patience = within;
+        loop {
+            let taken = timeout(patience, call.taken.changed());
+            tokio::select! {
+                biased;
+                response = &mut response => return response.map_err(failed),
+                taken = taken => match taken {
+                    Ok(Ok(())) => patience = self.0.idle,
+                    Ok(Err(_)) => break,
+                    Err(_) => return Err(Fault::silent("nothing more was taken of what is sent", patience)),
+                },
+            }
+        }
+        match timeout(within, response).await {
+            Ok(response) => response.map_err(failed),
+            Err(_) => Err(Fault::silent("no answer", within)),
+        }
     }
 
     /// Sends a call and waits until a good answer begins.
@@ -226,20 +253,12 @@ impl Rpc {
         slot: Option<OwnedSemaphorePermit>,
         idle: Duration,
     ) -> Result<Answer, Fault> {
-        let named = |fault: Fault| fault.of(call.command, &self.0.endpoint);
-        let sending = timeout(within, self.0.client.request(call.request));
-        let response = match sending.await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_connect() => return Err(named(Fault::unreachable(causes(&error)))),
-            Ok(Err(error)) if no_http(&error) => {
-                return Err(named(Fault::no_http(causes(&error))));
-            }
-            Ok(Err(error)) => return Err(named(Fault::cut(causes(&error)))),
-            Err(_) => return Err(named(Fault::silent("no answer", within))),
-        };
+        let command = call.command;
+        let named = |fault: Fault| fault.of(command, &self.0.endpoint);
+        let response = self.response(call, within).await.map_err(named)?;
         let status = response.status();
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
-        let to = (call.command, self.0.endpoint.clone());
+        let to = (command, self.0.endpoint.clone());
         if status == StatusCode::OK {
             return Ok(Answer::new(response, idle, slot, to));
         }
@@ -247,6 +266,15 @@ impl Rpc {
         let said = timeout(self.0.idle, Answer::new(response, self.0.idle, slot, to).whole(MAX_ERROR)).await;
         let said = said.unwrap_or_else(|_| Ok(Bytes::new())).unwrap_or_default();
         Err(named(Fault::status(status, &said, location.as_deref())))
+    }
+}
+
+/// What a request that brought no response came to.
+fn failed(error: hyper_util::client::legacy::Error) -> Fault {
+    match () {
+        () if error.is_connect() => Fault::unreachable(causes(&error)),
+        () if no_http(&error) => Fault::no_http(causes(&error)),
+        () => Fault::cut(causes(&error)),
     }
 }
 
@@ -258,7 +286,9 @@ async fn place(among: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 /// A call that is ready to go.
 pub(crate) struct Prepared {
     command: &'static str,
-    request: Request<body::Sent>,
+    request: Request<Watched>,
+    /// Tells of what is taken of it.
+    taken: watch::Receiver<()>,
 }
 
 /// The header that shows the secret.

@@ -1,7 +1,7 @@
 //! A daemon that takes no block: who puts learns it, and loses nothing.
 
 use carrick_core::dag::Layout;
-use carrick_core::{ErrorKind, GetOptions, Owner};
+use carrick_core::{Block, ErrorKind, GetOptions, Owner, RAW};
 use tokio::time::timeout;
 
 use super::{PATIENCE, config, open, right};
@@ -81,4 +81,30 @@ async fn what_was_fetched_is_there_though_the_daemon_keeps_it_not() {
     // It is handed over in the background, again and again.
     let refused = until(async || node.counter("provide_failed") > 0);
     timeout(PATIENCE, refused).await.expect("it is counted");
+}
+
+/// What a put of 4 MiB ends with where the daemon takes it so.
+async fn put_large(taking: Answer) -> carrick_core::Result<()> {
+    let absent = vec![Answer::Status(500, "", ABSENT)];
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = [("block/stat", absent), ("dag/import", vec![taking])];
+    let server = Server::start_on_socket(&folder.path().join("api"), script);
+    let mut config = config(&server);
+    config.pin = false;
+    let (node, _) = open(config).await.expect("opens");
+    let blocks = [1, 2].map(|fill| Block::new(RAW, vec![fill; 2 << 20]));
+    timeout(PATIENCE, node.put_blocks(&blocks)).await.expect("it ends")
+}
+
+/// It takes longer than an answer may.
+#[tokio::test]
+async fn what_is_sent_may_take_its_time_as_long_as_it_goes_on() {
+    put_large(Answer::Slow(r#"{"Stats":{"BlockCount":2}}"#)).await.expect("it is slow, and goes on");
+}
+
+#[tokio::test]
+async fn what_is_sent_and_not_taken_is_given_up() {
+    let error = put_large(Answer::Deaf).await.expect_err("it is not taken");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("nothing more was taken of what is sent within 2 s"), "{error}");
 }

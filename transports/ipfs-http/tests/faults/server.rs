@@ -1,12 +1,14 @@
 //! A daemon that answers as it is told to: what a real one does not show when it is asked to.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,6 +21,10 @@ pub(crate) enum Answer {
     Status(u16, &'static str, &'static str),
     /// These bytes, which may be no HTTP, and then the connection ends.
     Raw(&'static [u8]),
+    /// The same, but what comes with the request is taken bit by bit.
+    Slow(&'static str),
+    /// Nothing at all, and of what comes with the request nothing is taken.
+    Deaf,
     /// Nothing at all.
     Silence,
     /// The head, these bytes, and then nothing more.
@@ -34,6 +40,10 @@ pub(crate) enum Answer {
     /// More and more bytes for as long as they are taken.
     Endless,
 }
+
+/// What goes slowly comes or is taken so much at once, and so much later the next.
+const SLOW_PIECE: usize = 64 << 10;
+const SLOW_PAUSE: Duration = Duration::from_millis(50);
 
 /// The id that it goes by.
 pub(crate) const ID: &str = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
@@ -68,6 +78,46 @@ impl Server {
         tls: Option<TlsAcceptor>,
         script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>,
     ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let addr = listener.local_addr().expect("bound");
+        let api = if tls.is_some() {
+            format!("https://localhost:{}", addr.port())
+        } else {
+            format!("http://{addr}")
+        };
+        let server = Self::of(api, script);
+        let this = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (this, tls) = (this.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(tls) => this.serve(tls.accept(stream).await?).await,
+                        None => this.serve(stream).await,
+                    }
+                });
+            }
+        });
+        server
+    }
+
+    /// The same, on a socket, which holds little of what nobody reads.
+    pub(crate) fn start_on_socket(
+        path: &Path,
+        script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>,
+    ) -> Self {
+        let listener = UnixListener::bind(path).expect("binds");
+        let server = Self::of(format!("/unix{}", path.display()), script);
+        let this = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(this.clone().serve(stream));
+            }
+        });
+        server
+    }
+
+    fn of(api: String, script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
         let mut all = Script::from([
             (
                 "id",
@@ -101,27 +151,7 @@ impl Server {
             all.insert(command, vec![Answer::Status(400, "", "argument \"it\" is required")]);
         }
         all.extend(script);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let addr = listener.local_addr().expect("bound");
-        let api = if tls.is_some() {
-            format!("https://localhost:{}", addr.port())
-        } else {
-            format!("http://{addr}")
-        };
-        let server = Self { api, script: Arc::new(Mutex::new(all)), asked: watch::Sender::default() };
-        let this = server.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (this, tls) = (this.clone(), tls.clone());
-                tokio::spawn(async move {
-                    match tls {
-                        Some(tls) => this.serve(tls.accept(stream).await?).await,
-                        None => this.serve(stream).await,
-                    }
-                });
-            }
-        });
-        server
+        Self { api, script: Arc::new(Mutex::new(all)), asked: watch::Sender::default() }
     }
 
     /// What came until now.
@@ -157,8 +187,19 @@ impl Server {
         };
         let (length, chunked) = (header("content-length"), header("transfer-encoding").is_some());
         self.asked.send_modify(|asked| asked.push((command.clone(), header("authorization"))));
-        if let Some(length) = length.and_then(|length| length.parse().ok()) {
-            stream.read_exact(&mut vec![0; length]).await?;
+        let answered = self.next(if command.ends_with('?') { &command } else { asked });
+        if let Some(mut length) = length.and_then(|length| length.parse::<usize>().ok()) {
+            let piece = match answered {
+                Answer::Deaf => std::future::pending().await,
+                Answer::Slow(_) => SLOW_PIECE,
+                _ => length,
+            };
+            while length > 0 {
+                length -= stream.read_exact(&mut vec![0; piece.min(length)]).await?;
+                if piece < length {
+                    tokio::time::sleep(SLOW_PAUSE).await;
+                }
+            }
         }
         while chunked && line != "0\r\n" {
             line.clear();
@@ -166,7 +207,6 @@ impl Server {
                 break;
             }
         }
-        let answered = self.next(if command.ends_with('?') { &command } else { asked });
         answer(stream.get_mut(), answered).await?;
         stream.get_mut().shutdown().await
     }
@@ -192,14 +232,16 @@ async fn answer(to: &mut (impl AsyncWrite + Unpin), answer: Answer) -> std::io::
         [CHUNKED, head.as_bytes(), bytes, b"\r\n"].concat()
     };
     match answer {
-        Answer::Good(body) => to.write_all(&[&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat()).await,
+        Answer::Good(body) | Answer::Slow(body) => {
+            to.write_all(&[&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat()).await
+        }
         Answer::Status(status, headers, body) => {
             let length = body.len();
             let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\nConnection: close\r\n");
             to.write_all(format!("{head}{headers}\r\n{body}").as_bytes()).await
         }
         Answer::Raw(bytes) => to.write_all(bytes).await,
-        Answer::Silence => std::future::pending().await,
+        Answer::Silence | Answer::Deaf => std::future::pending().await,
         Answer::Stall(bytes) => {
             to.write_all(&chunk(bytes)).await?;
             std::future::pending().await
@@ -217,7 +259,7 @@ async fn answer(to: &mut (impl AsyncWrite + Unpin), answer: Answer) -> std::io::
             to.write_all(CHUNKED).await?;
             loop {
                 to.write_all(b"1\r\n \r\n").await?;
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(SLOW_PAUSE).await;
             }
         }
         Answer::Endless => {
