@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, Remote, Result, Topic};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::IpfsHttpConfig;
 use crate::links::Links;
-use crate::pubsub::{Echoes, Joined, OnTopic, Pace};
+use crate::pubsub::{Echoes, Joined, OnTopic, Waiting};
 use crate::rpc::{Fault, Rpc};
 
 /// What the parts of the transport and its tasks share. The transport ends it by cancelling `closed`.
@@ -29,11 +29,8 @@ pub(crate) struct Shared {
     /// The daemons that ours is connected with, as it said last.
     pub(crate) links: Mutex<Links>,
     pub(crate) echoes: Mutex<Echoes>,
-    pub(crate) pace: Pace,
-    /// Room for messages that wait to be published.
-    pub(crate) waiting: Semaphore,
-    /// Held while a message is given to the daemon.
-    pub(crate) sending: tokio::sync::Mutex<()>,
+    /// What waits to be published.
+    pub(crate) waiting: Waiting,
     /// Whether the daemon answered when it was last asked: else nothing is known of its links.
     pub(crate) there: AtomicBool,
     /// Daemons that a user disconnected: they are not dialled again by themselves.

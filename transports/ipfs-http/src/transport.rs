@@ -12,11 +12,11 @@ use carrick_core::{
     Remote, Result, Serving, Topic, Transport, Want, WantDag,
 };
 use futures::TryFutureExt as _;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::pubsub::Pace;
+use crate::pubsub::Waiting;
 use crate::rpc::Rpc;
 use crate::shared::{Shared, lock};
 use crate::{IpfsHttpConfig, announce, dial, fetch, hold, probe, pubsub, swarm};
@@ -41,9 +41,9 @@ impl IpfsHttp {
         let opened = move || counted.count("connections_opened", 1);
         let rpc = Rpc::new(&config.access(), opened).map_err(named)?;
         let found = probe::probe(&rpc, &host, &config).await.map_err(named)?;
-        let (announcing, waiting) = mpsc::channel(announce::MAX_WAITING);
+        let (announcing, to_announce) = mpsc::channel(announce::MAX_WAITING);
+        let waiting = Waiting::new(host.limits(), config.publish_rate, config.request_timeout.0);
         let shared = Arc::new(Shared {
-            pace: Pace::new(config.publish_rate),
             host,
             config,
             rpc,
@@ -53,8 +53,7 @@ impl IpfsHttp {
             peers: Default::default(),
             links: Default::default(),
             echoes: Default::default(),
-            waiting: Semaphore::new(pubsub::MAX_WAITING),
-            sending: Default::default(),
+            waiting,
             there: AtomicBool::new(true),
             apart: Default::default(),
             announcing,
@@ -66,7 +65,8 @@ impl IpfsHttp {
         // Before anything is asked for: whoever is connected to nobody looks no further than its daemon.
         swarm::look(&shared).await.map_err(|fault| shared.failed("open", fault))?;
         spawn(&shared, swarm::watch(Arc::clone(&shared)));
-        spawn(&shared, announce::keep_announcing(Arc::clone(&shared), waiting));
+        spawn(&shared, pubsub::keep_sending(Arc::clone(&shared)));
+        spawn(&shared, announce::keep_announcing(Arc::clone(&shared), to_announce));
         for peer in &shared.config.bootstrap {
             spawn(&shared, dial::stay_connected(Arc::clone(&shared), peer.clone()));
         }

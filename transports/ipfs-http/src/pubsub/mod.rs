@@ -5,6 +5,7 @@
 //! the gap is told.
 
 mod echoes;
+mod outgoing;
 mod pace;
 mod publish;
 
@@ -20,8 +21,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::echoes::Echoes;
-pub(crate) use self::pace::Pace;
-pub(crate) use self::publish::{MAX_WAITING, max_message_bytes, publish};
+pub(crate) use self::outgoing::Waiting;
+pub(crate) use self::publish::{keep_sending, max_message_bytes, publish};
 use crate::rpc::calls::{Line, PubsubSub, decoded, encoded, short};
 use crate::rpc::{Answer, Fault};
 use crate::shared::{Shared, lock};
