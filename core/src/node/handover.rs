@@ -8,6 +8,7 @@ use std::time::Duration;
 use cid::Cid;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::core::lock;
 use super::host::Host;
@@ -18,6 +19,10 @@ use crate::{Error, ErrorKind, Fetch, Result, Serving};
 const AT_ONCE: usize = 256;
 /// How many blocks may wait for it; where there are more, all are handed over once more.
 const WAITING: usize = 4096;
+/// How long the next block may be in coming while others wait to be handed over with it, and how long they wait at most: a
+/// fetch has its wire for itself first, and many blocks cost less than each alone.
+const LULL: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long what was handed over is taken to be there.
 const AGAIN: Duration = Duration::from_secs(3600);
 
@@ -59,10 +64,17 @@ impl Owed {
 
     /// Waits until there is any, and takes it. After a while it is all: somebody else may have taken away what was given.
     async fn taken(&self) -> Debt {
-        match tokio::time::timeout(AGAIN, self.grew.notified()).await {
-            Ok(()) => std::mem::take(&mut *lock(&self.debt)),
-            Err(_) => Debt::All,
+        if timeout(AGAIN, self.grew.notified()).await.is_err() {
+            return Debt::All;
         }
+        let until = Instant::now() + LONGEST_WAIT;
+        while self.may_wait() && Instant::now() < until && timeout(LULL, self.grew.notified()).await.is_ok() {
+        }
+        std::mem::take(&mut *lock(&self.debt))
+    }
+
+    fn may_wait(&self) -> bool {
+        matches!(&*lock(&self.debt), Debt::Some(cids) if cids.len() < WAITING)
     }
 }
 

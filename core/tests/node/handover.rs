@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::support::{Call, Does, Wire, on, raw, remote, settle, within};
 
+/// As long as the next block may be in coming while others wait to be handed over with it.
+const LULL: Duration = Duration::from_secs(1);
+
 fn daemon() -> Wire {
     Wire::new().with(|caps| caps.fetch.as_mut().expect("fetches").serving = Serving::FromOwnStore)
 }
@@ -27,6 +30,7 @@ async fn every_block_is_handed_over_once() {
     for block in within(futures::future::join_all(asked)).await {
         assert_eq!(block.expect("fetched"), fetched);
     }
+    tokio::time::sleep(LULL).await;
     settle().await;
     assert_eq!(wire.provided(), [*block.cid(), *fetched.cid()]);
     node.pin(block.cid(), Owner::user()).await.expect("pins");
@@ -42,21 +46,34 @@ async fn who_fetches_does_not_wait_until_it_is_handed_over() {
     wire.takes(time);
     let began = Instant::now();
     let blocks = [raw("x"), raw("y"), raw("z")];
-    let serves = blocks.iter().map(|block| (*block.cid(), block.bytes().clone())).collect();
-    wire.provider(remote(1), Does::Serve(serves));
+    wire.serves(remote(1), &blocks);
     for block in &blocks {
         within(node.block(block.cid(), vec![])).await.expect("fetched");
-        settle().await;
+        tokio::time::sleep(LULL / 2).await;
     }
     assert!(wire.provided().is_empty() && began.elapsed() < time);
-    // The first by itself, and those that came meanwhile together.
-    tokio::time::sleep(2 * time).await;
+    // All at once, soon after the last.
+    tokio::time::sleep(LULL / 2 + time).await;
     settle().await;
     let mut provided = wire.provided();
     provided.sort_unstable();
     let mut all = blocks.map(|block| *block.cid());
     all.sort_unstable();
     assert_eq!(provided, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_being_fetched_is_handed_over_all_the_same() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    settle().await;
+    let blocks: Vec<_> = (0..40).map(|n| raw(format!("block {n}"))).collect();
+    wire.serves(remote(1), &blocks);
+    for block in &blocks {
+        within(node.block(block.cid(), vec![])).await.expect("fetched");
+        tokio::time::sleep(LULL / 2).await;
+    }
+    assert!(wire.provided().len() >= blocks.len() / 2);
 }
 
 #[tokio::test(start_paused = true)]
