@@ -5,6 +5,7 @@
 
 mod config;
 mod daemon;
+mod debt;
 mod index;
 mod writer;
 
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::IpfsHttpStoreConfig;
 use self::daemon::Daemon;
+use self::debt::Debt;
 use self::index::Index;
 use self::writer::{Queue, Write, Writer, parts};
 use crate::rpc::Payload;
@@ -55,9 +57,9 @@ impl IpfsHttpStore {
     async fn over(config: &IpfsHttpStoreConfig, index: Arc<Index>) -> Result<Self> {
         let daemon = Arc::new(Daemon::open(&config.access(), &index).await?);
         let usage = Arc::new(Mutex::new(index.usage().await?));
-        let owed = index.owed().await?;
+        let debt = Debt::open(&index, &daemon).await?;
         let (queue, writer) =
-            Writer::new(Arc::clone(&index), Arc::clone(&daemon), Arc::clone(&usage), config.max_bytes, owed);
+            Writer::new(Arc::clone(&index), Arc::clone(&daemon), Arc::clone(&usage), config.max_bytes, debt);
         let (tasks, closed) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(closed.clone().run_until_cancelled_owned(writer.run()));
         Ok(Self { index, daemon, usage, queue, tasks, closed })

@@ -5,13 +5,14 @@
 //! in the index only after the daemon holds it, and out of it before the daemon lets it go: whatever breaks in between leaves
 //! a block in the daemon that nobody misses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use carrick_core::{Block, Cid, Error, ErrorKind, Result, Usage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::daemon::Daemon;
+use super::debt::Debt;
 use super::index::{Index, Removed};
 use crate::hold;
 use crate::rpc::calls::raw;
@@ -99,8 +100,7 @@ pub(super) struct Writer {
     daemon: Arc<Daemon>,
     usage: Arc<Mutex<Usage>>,
     max_bytes: Option<u64>,
-    /// What the daemon holds for nobody.
-    owed: BTreeSet<Cid>,
+    debt: Debt,
     jobs: mpsc::Receiver<Job>,
 }
 
@@ -118,21 +118,20 @@ impl Writer {
         daemon: Arc<Daemon>,
         usage: Arc<Mutex<Usage>>,
         max_bytes: Option<u64>,
-        owed: Vec<Cid>,
+        debt: Debt,
     ) -> (Queue, Self) {
         let (sender, jobs) = mpsc::channel(QUEUE_WRITES);
         let queue = Queue { jobs: sender, room: Arc::new(Semaphore::new(QUEUE_BYTES)) };
-        (queue, Self { index, daemon, usage, max_bytes, owed: owed.into_iter().collect(), jobs })
+        (queue, Self { index, daemon, usage, max_bytes, debt, jobs })
     }
 
     /// Serves until nobody can ask any more.
     pub(super) async fn run(mut self) {
         let mut next = None;
         loop {
-            self.pay().await;
             let job = match next.take() {
                 Some(job) => Some(job),
-                None => self.jobs.recv().await,
+                None => self.next().await,
             };
             let Some(Job { write, answer, room }) = job else { return };
             match write {
@@ -140,6 +139,14 @@ impl Writer {
                 Write::Delete(cid) => reply(answer, self.delete(&cid).await),
                 Write::Lost(cid) => reply(answer, self.lost(&cid).await),
             }
+        }
+    }
+
+    /// The next write. Until it comes, what is owed is paid.
+    async fn next(&mut self) -> Option<Job> {
+        tokio::select! {
+            job = self.jobs.recv() => job,
+            () = self.debt.pay() => None,
         }
     }
 
@@ -166,7 +173,13 @@ impl Writer {
     }
 
     /// Adds a put to those that go together, unless there is nothing to do for it, or no room.
-    async fn add(&self, group: &mut Group, blocks: Vec<Block>, answer: Answer, room: OwnedSemaphorePermit) {
+    async fn add(
+        &mut self,
+        group: &mut Group,
+        blocks: Vec<Block>,
+        answer: Answer,
+        room: OwnedSemaphorePermit,
+    ) {
         match self.choose(group, blocks).await {
             Ok(true) => group.waiting.push((answer, room)),
             Ok(false) => reply(answer, Ok(true)),
@@ -175,7 +188,7 @@ impl Writer {
     }
 
     /// Takes those blocks into the group that are not there yet; `false` if all are.
-    async fn choose(&self, group: &mut Group, blocks: Vec<Block>) -> Result<bool> {
+    async fn choose(&mut self, group: &mut Group, blocks: Vec<Block>) -> Result<bool> {
         let (mut new, mut waits) = (BTreeMap::new(), false);
         for block in blocks {
             waits |= group.new.contains_key(block.cid());
@@ -204,7 +217,7 @@ impl Writer {
         if kept.is_ok() {
             *lock(&self.usage) = usage;
             for block in &blocks {
-                self.owed.remove(&raw(block.cid()));
+                self.debt.strike(&raw(block.cid()));
             }
         }
         for (answer, _room) in waiting {
@@ -212,7 +225,8 @@ impl Writer {
         }
     }
 
-    async fn hold(&self, blocks: &[Block], usage: Usage) -> Result<()> {
+    async fn hold(&mut self, blocks: &[Block], usage: Usage) -> Result<()> {
+        self.debt.leave(&blocks.iter().map(|block| raw(block.cid())).collect()).await;
         // An empty one is known by its CID.
         let given = blocks.iter().filter(|block| block.size() > 0);
         let given: Vec<_> = given.map(|block| (*block.cid(), block.bytes().clone())).collect();
@@ -227,7 +241,7 @@ impl Writer {
         let Some(Removed { usage, last }) = self.index.remove(cid, true).await? else { return Ok(false) };
         *lock(&self.usage) = usage;
         if last {
-            self.owed.insert(raw(cid));
+            self.debt.owe(raw(cid));
         }
         Ok(true)
     }
@@ -244,25 +258,6 @@ impl Writer {
             tracing::warn!(%cid, daemon = ?self.daemon, "the daemon has lost a block that it held");
         }
         Ok(true)
-    }
-
-    /// Has the daemon let go what nobody counts on. What fails is tried again after the next write.
-    async fn pay(&mut self) {
-        if self.owed.is_empty() {
-            return;
-        }
-        let cids: Vec<Cid> = self.owed.iter().copied().collect();
-        let released = async {
-            self.daemon.is_the_same("delete").await?;
-            hold::release(&self.daemon.rpc, &cids).await.map_err(|fault| fault.into_error("delete"))?;
-            self.index.paid(&cids).await
-        };
-        match released.await {
-            Ok(()) => self.owed.clear(),
-            Err(error) => {
-                tracing::warn!(%error, blocks = cids.len(), "the daemon keeps blocks that were deleted, until it answers");
-            }
-        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use carrick_core::dag::Layout;
 use carrick_core::{Block, ErrorKind, Limits, RAW, Site, Store, Usage};
-use carrick_transport_ipfs_http::{IpfsHttpStore, IpfsHttpStoreConfig};
+use carrick_transport_ipfs_http::{IpfsHttpStore, IpfsHttpStoreConfig, Seconds};
 use tokio::time::timeout;
 
 use super::puts::{FULL, STORED};
@@ -15,10 +16,14 @@ use crate::server::{ABSENT, Answer, Server};
 
 const PINNED: &str = r#"{"Pins":["bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"]}"#;
 
+/// After which time a daemon that says nothing is given up.
+const HANGS: Duration = Duration::from_secs(5);
+
 /// A store in the daemon that the server is.
 async fn store(server: &Server, data_dir: &Path) -> IpfsHttpStore {
     let mut config = IpfsHttpStoreConfig::default();
     config.api = server.api.parse().expect("an address");
+    config.request_timeout = Seconds(HANGS);
     let site = Site::new("ipfs-http", data_dir, Limits::default());
     IpfsHttpStore::open(config, site).await.expect("opens")
 }
@@ -87,6 +92,43 @@ async fn a_transport_on_the_same_daemon_uploads_nothing_again() {
     let uploads =
         server.asked().into_iter().filter(|(command, _)| command == "block/put" || command == "dag/import");
     assert_eq!(uploads.count(), 1);
+}
+
+/// What is deleted is gone from here at once, and goes from the daemon once that is itself again.
+#[tokio::test]
+async fn a_daemon_that_hangs_holds_up_no_write_that_needs_it_not_and_is_asked_again() {
+    let released = vec![Answer::Silence, Answer::Good(PINNED)];
+    let server = Server::start(taken().into_iter().chain([("pin/rm", released)])).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&server, folder.path()).await;
+    store.put(from_ref(&right())).await.expect("put");
+    assert!(store.delete(right().cid()).await.expect("delete"));
+    timeout(PATIENCE, server.until_asked("pin/rm", 1)).await.expect("it is asked");
+    // The daemon is not needed for an empty one.
+    let empty = Block::new(RAW, &b""[..]);
+    for _ in 0..5 {
+        store.put(from_ref(&empty)).await.expect("put");
+        assert!(store.delete(empty.cid()).await.expect("delete"));
+    }
+    let asked = server.asked().into_iter().filter(|(command, _)| command == "pin/rm").count();
+    assert_eq!(asked, 1, "writes waited for it");
+    timeout(PATIENCE, server.until_asked("pin/rm", 2)).await.expect("it is asked again");
+}
+
+/// Else the release, which the daemon may do whenever it likes, would take away what was just pinned.
+#[tokio::test]
+async fn what_is_put_again_waits_until_its_release_has_ended() {
+    let server = Server::start(taken().into_iter().chain([("pin/rm", vec![Answer::Silence])])).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&server, folder.path()).await;
+    store.put(from_ref(&right())).await.expect("put");
+    assert!(store.delete(right().cid()).await.expect("delete"));
+    timeout(PATIENCE, server.until_asked("pin/rm", 1)).await.expect("it is asked");
+    let began = Instant::now();
+    store.put(from_ref(&right())).await.expect("put");
+    assert!(began.elapsed() > HANGS - Duration::from_secs(1), "it was given while the release went on");
+    let asked = server.asked().into_iter().filter(|(command, _)| command == "pin/rm").count();
+    assert_eq!(asked, 1, "it is held again");
 }
 
 /// One that took the place of ours has lost nothing, and what it is given is not where it will be looked for.

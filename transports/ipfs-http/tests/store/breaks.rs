@@ -9,7 +9,7 @@ use carrick_core::{Block, ErrorKind, Store, Usage};
 use carrick_interop::{Daemon, Kubo};
 use carrick_transport_ipfs_http::{Auth, Scheme};
 
-use crate::{block, config, open};
+use crate::{block, config, open, pinned, until};
 
 fn forget(daemon: &Daemon, block: &Block) {
     daemon.post(&format!("pin/rm?recursive=false&arg={}", block.cid()), None).expect("unpins");
@@ -42,9 +42,28 @@ async fn a_daemon_that_is_away_is_told_and_hides_nothing() {
     let store = open(config(&daemon), folder.path()).await.expect("opens");
     assert_eq!(store.get(kept.cid()).await.expect("get"), Some(kept));
     store.put(from_ref(&later)).await.expect("put");
+    // The daemon is told what was deleted while it was away.
+    until(|| !pinned(&daemon, "direct").contains(&deleted.cid().to_string())).await;
     daemon.post("repo/gc", None).expect("collects");
     let stat = daemon.post(&format!("block/stat?offline=true&arg={}", deleted.cid()), None);
-    assert!(stat.is_err(), "the daemon was never told what was deleted while it was away");
+    assert!(stat.is_err(), "it is there still");
+}
+
+/// Nobody has to write anything for it.
+#[tokio::test]
+async fn what_was_deleted_while_the_daemon_was_away_is_released_when_it_is_back() {
+    let mut kubo = Kubo::run(1, &["--durable"]).expect("a daemon");
+    let daemon = kubo.daemons()[0].clone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(config(&daemon), folder.path()).await.expect("opens");
+    let blocks: Vec<Block> = (0..250).map(|n| block(n, 100)).collect();
+    store.put(&blocks).await.expect("put");
+    kubo.kill(0).expect("dies");
+    for block in &blocks {
+        assert!(store.delete(block.cid()).await.expect("delete"));
+    }
+    kubo.start(0).expect("starts");
+    until(|| pinned(&daemon, "direct").is_empty()).await;
 }
 
 /// Killed at any moment of many puts: what was confirmed is there.

@@ -7,11 +7,13 @@ mod holds;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use carrick_core::conformance::store::StoreFixture;
 use carrick_core::{Block, Limits, RAW, Result, Site, Store};
 use carrick_interop::{Daemon, Kubo};
 use carrick_transport_ipfs_http::{IpfsHttpStore, IpfsHttpStoreConfig};
+use tokio::time::{sleep, timeout};
 
 /// Daemons that no case uses now; they end with this process.
 static IDLE: Mutex<Vec<Kubo>> = Mutex::new(Vec::new());
@@ -79,4 +81,14 @@ fn pinned(daemon: &Daemon, how: &str) -> Vec<String> {
         .lines()
         .filter_map(|line| Some(line.split('"').find(|word| word.starts_with("baf"))?.to_owned()))
         .collect()
+}
+
+/// Looks until it is so: a daemon tells nobody what it holds no longer.
+async fn until(so: impl Fn() -> bool) {
+    let looking = async {
+        while !so() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), looking).await.expect("it is so before long");
 }
