@@ -1,7 +1,5 @@
-//! Nodes on the wire that is tried, and waiting for what they do.
+//! The wire that is tried, and nodes on it.
 
-use std::future::Future;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -11,45 +9,29 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p_identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::foe::{Gutted, StandIn};
-use super::probe::{Log, Probe};
+use super::member::{Member, absent_parts};
+use super::probe::Probe;
 use super::{Fixture, RawWire, Setup, Wrapped, Wrapper};
 use crate::types::{Body, Draft};
 use crate::{
-    Block, Broadcast, BroadcastCaps, Capabilities, Clock, Delivery, ErrorKind, Event, Events, Fetch,
-    Identity, Inbound, Lane, Limits, Message, Multiaddr, NetworkId, Node, NodeBuilder, Outgoing, PeerAddr,
-    PeerId, PeerRecord, Receipt, Relay, RelayGate, Remote, Result, Slot, Subscription, Tap, Time, Topic,
-    Transport,
+    Block, Clock, ErrorKind, Event, Events, Identity, Inbound, Lane, Limits, Message, Multiaddr, NetworkId,
+    Node, NodeBuilder, Outgoing, PeerAddr, PeerRecord, Receipt, Relay, Result, Slot, Subscription, Tap, Time,
+    Topic, Transport,
 };
 
 /// A wire and the nodes opened on it, for one case.
 #[derive(Debug)]
 pub struct Kit {
-    fixture: Arc<dyn Fixture>,
+    pub(super) fixture: Arc<dyn Fixture>,
     network: NetworkId,
     seed: u64,
     began: Instant,
     opened: AtomicU8,
     /// Every transport that the fixture gave; none may be given again.
     given: Mutex<Vec<Weak<dyn Transport>>>,
-}
-
-/// A node, and its transport as the node has it. Is the node, for everything a node can do.
-#[derive(Clone, Debug)]
-pub struct Member {
-    node: Node,
-    /// The transport that is tried.
-    pub transport: Arc<dyn Transport>,
-}
-
-impl Deref for Member {
-    type Target = Node;
-
-    fn deref(&self) -> &Node {
-        &self.node
-    }
 }
 
 /// When every case begins.
@@ -454,61 +436,6 @@ impl Kit {
         subscriptions
     }
 
-    /// What the process has allocated, where that is counted.
-    pub(super) fn allocated(&self) -> Option<usize> {
-        self.fixture.allocated()
-    }
-
-    /// Longer than anything takes that works.
-    pub(super) fn patience(&self) -> Duration {
-        self.fixture.patience()
-    }
-
-    /// How long to watch for what must not come.
-    pub(super) fn quiet(&self) -> Duration {
-        self.fixture.silence()
-    }
-
-    /// Waits for what must happen.
-    pub(super) async fn soon<T>(&self, what: &str, happens: impl Future<Output = T>) -> T {
-        let patience = self.fixture.patience();
-        let Ok(happened) = timeout(patience, happens).await else {
-            panic!("waited {patience:?} in vain for {what}");
-        };
-        happened
-    }
-
-    /// The next message of a subscription.
-    pub(super) async fn message(&self, subscription: &mut Subscription) -> Message {
-        let next = async {
-            loop {
-                match subscription.next().await {
-                    Some(Delivery::Message(message)) => return message,
-                    Some(_) => {}
-                    None => panic!("the subscription ended"),
-                }
-            }
-        };
-        self.soon("a message", next).await
-    }
-
-    /// The payload of the next message, as text.
-    pub(super) async fn text(&self, subscription: &mut Subscription) -> String {
-        String::from_utf8_lossy(self.message(subscription).await.payload()).into_owned()
-    }
-
-    /// What is delivered next.
-    pub(super) async fn delivery(&self, overheard: &mut Overheard) -> Inbound {
-        self.soon("a delivery", overheard.recv()).await.expect("the node is open")
-    }
-
-    /// Asserts that nothing is delivered while it could be.
-    pub(super) async fn nothing_delivered(&self, overheard: &mut Overheard) {
-        if let Ok(inbound) = timeout(self.fixture.silence(), overheard.recv()).await {
-            panic!("{inbound:?} was delivered and must not be");
-        }
-    }
-
     /// A message of an author who runs no node; `n` is its number. It follows no other, and is the same each time.
     pub(super) fn letter(&self, n: u64, payload: impl Into<Bytes>) -> Message {
         self.write(n, Body::Inline(payload.into()))
@@ -532,158 +459,11 @@ impl Kit {
         let outgoing = Outgoing { id: *message.id(), topic, bytes, lane: Lane::Own };
         self.soon("publishing", member.broadcast().publish(&outgoing)).await.expect("publishes")
     }
-
-    /// Waits until a probe has seen something.
-    pub(super) async fn seen(&self, what: &str, probe: &Probe, is: impl Fn(&Log) -> bool) -> Log {
-        self.soon(what, probe.until(is)).await
-    }
-
-    /// How many messages come until none does any more.
-    pub(super) async fn drain(&self, subscription: &mut Subscription) -> u64 {
-        let mut count = 0;
-        while let Ok(delivery) = timeout(self.fixture.silence(), subscription.next()).await {
-            count += u64::from(matches!(delivery.expect("the node is open"), Delivery::Message(_)));
-        }
-        count
-    }
-
-    /// Waits for an event.
-    pub(super) async fn event(&self, what: &str, events: &mut Events, is: impl Fn(&Event) -> bool) -> Event {
-        let next = async {
-            loop {
-                let event = events.next().await.expect("the node is open");
-                if is(&event) {
-                    return event;
-                }
-            }
-        };
-        self.soon(what, next).await
-    }
-
-    /// Waits until something holds of which no event tells.
-    pub(super) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let holding = async {
-            while !holds() {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        self.soon(what, holding).await;
-    }
-
-    /// Asserts that an event does not come while it could.
-    pub(super) async fn never(&self, events: &mut Events, is: impl Fn(&Event) -> bool) {
-        let told = timeout(self.fixture.silence(), async {
-            loop {
-                match events.next().await {
-                    Some(event) if is(&event) => return event,
-                    Some(_) => {}
-                    None => std::future::pending().await,
-                }
-            }
-        });
-        if let Ok(event) = told.await {
-            panic!("{event:?} happened and must not");
-        }
-    }
-
-    /// Asserts that no message comes while one could.
-    pub(super) async fn silence(&self, subscription: &mut Subscription) {
-        let heard = timeout(self.fixture.silence(), async {
-            loop {
-                match subscription.next().await {
-                    Some(Delivery::Message(message)) => return message,
-                    Some(_) => {}
-                    None => std::future::pending().await,
-                }
-            }
-        });
-        if let Ok(message) = heard.await {
-            panic!("{:?} was handed out and must not be", String::from_utf8_lossy(message.payload()));
-        }
-    }
 }
 
 /// The node that was to be opened.
 fn opened(member: Result<Member>) -> Member {
     member.unwrap_or_else(|error| panic!("the fixture opened no node: {error}"))
-}
-
-/// The parts that are promised and not there, or the other way round.
-pub(super) fn absent_parts(transport: &dyn Transport) -> Vec<&'static str> {
-    let caps = transport.capabilities();
-    let parts = [
-        (
-            caps.broadcast.is_some() == transport.broadcast().is_some(),
-            "broadcast is promised if and only if it is there",
-        ),
-        (caps.fetch.is_some() == transport.fetch().is_some(), "fetch is promised if and only if it is there"),
-    ];
-    parts.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
-}
-
-impl Member {
-    /// Where it can be dialled.
-    pub fn addr(&self) -> PeerAddr {
-        PeerAddr::new(self.peer_id(), self.transport.listen_addrs())
-    }
-
-    /// What its transport says it can do.
-    pub fn caps(&self) -> Capabilities {
-        self.transport.capabilities()
-    }
-
-    /// The part of its transport that carries messages.
-    pub(super) fn broadcast(&self) -> &dyn Broadcast {
-        self.transport.broadcast().expect("it carries broadcast")
-    }
-
-    /// What that part says it can do.
-    pub(super) fn broadcast_caps(&self) -> BroadcastCaps {
-        self.caps().broadcast.expect("it carries broadcast")
-    }
-
-    /// Whether every reader must hear the author itself.
-    pub(super) fn never_relays(&self) -> bool {
-        self.caps().broadcast.is_some_and(|caps| caps.relay == RelayGate::Never)
-    }
-
-    /// What it thinks of all that it is linked with, in no order.
-    pub(super) async fn scores(&self) -> Vec<i64> {
-        let peers = self.node.peers().await.expect("peers");
-        peers.iter().map(|info| info.reputation.round() as i64).collect()
-    }
-
-    /// The part of its transport that fetches.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub fn fetch(&self) -> &dyn Fetch {
-        self.transport.fetch().expect("what the capabilities promise is there")
-    }
-
-    /// What it thinks of a peer that it has a link to: 0 is the best.
-    pub async fn opinion_of(&self, peer: &PeerId) -> f64 {
-        let peers = self.peers().await.expect("peers");
-        let of_peer = peers.iter().find(|known| known.remote == Remote::Peer(*peer));
-        of_peer.expect("they are linked").reputation
-    }
-
-    /// Asserts that of those linked with it nobody is blamed but one, as far as links prove who that is.
-    pub(super) async fn blames_alone(&self, to_blame: Option<&Self>) {
-        let peers = self.node.peers().await.expect("peers");
-        let blamed: Vec<_> =
-            peers.into_iter().filter(|info| info.reputation < 0.0).map(|info| info.remote).collect();
-        assert_eq!(blamed.len(), usize::from(to_blame.is_some()), "blamed are {blamed:?}");
-        if let (Some(to_blame), Identity::Peer) = (to_blame, self.caps().identity) {
-            assert_eq!(blamed, [Remote::Peer(to_blame.peer_id())]);
-        }
-    }
-
-    /// Whether it has a link to a peer.
-    pub async fn is_linked(&self, peer: &PeerId) -> bool {
-        let peers = self.transport.peers().await.expect("peers");
-        peers.iter().any(|info| info.remote == Remote::Peer(*peer))
-    }
 }
 
 pub(super) fn topic() -> Topic {

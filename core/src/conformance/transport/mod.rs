@@ -15,18 +15,21 @@ mod judge;
 mod kit;
 mod life;
 mod load;
+mod member;
 mod mutants;
 mod probe;
 mod provider;
 mod tally;
 mod validation;
+mod waits;
 mod wrapper;
 
 pub use self::cases::{CASES, Case, run};
 #[doc(hidden)]
 pub use self::cases::{SEED, run_and_tell};
 pub use self::fixture::{Fixture, RawWire, Setup};
-pub use self::kit::{Kit, Member};
+pub use self::kit::Kit;
+pub use self::member::Member;
 pub use self::mutants::{Mutant, Mutated, mutants};
 pub use self::wrapper::{Wrapped, Wrapper};
 
