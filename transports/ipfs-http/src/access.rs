@@ -136,7 +136,9 @@ impl Auth {
     pub(crate) fn secret(&self) -> Result<String> {
         let secret = match (&self.file, &self.env) {
             (Some(file), None) => std::fs::read_to_string(file)
-                .map_err(|error| wrong(format!("auth.file {} cannot be read: {error}", file.display())))
+                .map_err(|error| {
+                    wrong(format!("auth.file {} cannot be read: {error}", file.display())).from_source(error)
+                })
                 .map_err(|error| error.mend("give the path of a file that this user may read"))?,
             (None, Some(name)) => std::env::var(name).map_err(|_| {
                 wrong(format!("auth.env names {name}, which is not set")).mend("set the variable")

@@ -72,7 +72,9 @@ pub(crate) async fn hold(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault
 /// Gives the daemon blocks, in one call. It hashes them.
 pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
     let [(cid, bytes)] = blocks else {
-        let car = car(blocks).await.map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()))?;
+        let car = car(blocks)
+            .await
+            .map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()).because(error))?;
         let stats: Stats = rpc.json(DagImport { pin_roots: false, stats: true }, Payload::Part(car)).await?;
         // Where the answer breaks off on its way, nothing else tells that not all are there.
         return match stats.stats.block_count == blocks.len() as u64 {

@@ -45,7 +45,7 @@ impl Answer {
             let frame = timeout(self.idle, self.body.frame()).await;
             let frame = frame.map_err(|_| self.named(Fault::silent("no byte", self.idle)))?;
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|error| self.named(Fault::cut(causes(&error))))?;
+            let frame = frame.map_err(|error| self.named(Fault::cut(causes(&error)).because(error)))?;
             match frame.into_data() {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Ok(Some(bytes)),

@@ -71,16 +71,17 @@ fn tls(api: &Endpoint, ca: Option<&Path>) -> Result<ClientConfig> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if let Some(path) = ca {
-        let unread = |error: &dyn std::fmt::Display| {
+        let unread = |error: BoxError| {
             wrong(format!("ca {} cannot be read: {error}", path.display()))
+                .from_source(error)
                 .mend("give the path of a file with certificates in PEM")
         };
         let before = roots.len();
-        for cert in CertificateDer::pem_file_iter(path).map_err(|error| unread(&error))? {
-            roots.add(cert.map_err(|error| unread(&error))?).map_err(|error| unread(&error))?;
+        for cert in CertificateDer::pem_file_iter(path).map_err(|error| unread(error.into()))? {
+            roots.add(cert.map_err(|error| unread(error.into()))?).map_err(|error| unread(error.into()))?;
         }
         if roots.len() == before {
-            return Err(unread(&"there is no certificate in it"));
+            return Err(unread("there is no certificate in it".into()));
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use carrick_core::{Error, ErrorKind};
+use carrick_core::{BoxError, Error, ErrorKind};
 use ipfs_api_prelude::ApiError;
 
 /// What a daemon may say of itself in one of our lines.
@@ -25,16 +25,24 @@ const SLOW: &str =
     "is the daemon overloaded or stopped? `request_timeout` and `idle_timeout` say how long to wait";
 
 /// A failed call: which, why, and what to do about it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     detail: String,
     hint: Option<Cow<'static, str>>,
+    /// Of our own client alone: what reads a stranger's words may repeat them at any length.
+    source: Option<BoxError>,
 }
 
 impl Fault {
     pub(crate) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), hint: None }
+        Self { kind, detail: detail.into(), hint: None, source: None }
+    }
+
+    /// Keeps the error that is behind it.
+    pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
     }
 
     pub(crate) fn mend(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -173,9 +181,12 @@ impl Fault {
 
     /// The contract's error.
     pub(crate) fn into_error(self, operation: &'static str) -> Error {
-        let error = Error::new(self.kind, operation, self.detail);
-        match self.hint {
-            Some(hint) => error.mend(hint),
+        let mut error = Error::new(self.kind, operation, self.detail);
+        if let Some(hint) = self.hint {
+            error = error.mend(hint);
+        }
+        match self.source {
+            Some(source) => error.from_source(source),
             None => error,
         }
     }
@@ -243,6 +254,15 @@ mod tests {
             "experimental pubsub feature not enabled, run daemon with --enable-pubsub-experiment",
         );
         assert!(off.into_error("open").hint().is_some_and(|hint| hint.contains("Pubsub.Enabled true")));
+    }
+
+    #[test]
+    fn what_is_behind_a_fault_is_behind_the_error() {
+        let fault = Fault::cut("reset").because(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        let error = fault.of("/id", &"there").into_error("open").on("daemon");
+        let source =
+            std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+        assert_eq!(source.map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionReset));
     }
 
     #[test]

@@ -271,11 +271,12 @@ impl Rpc {
 
 /// What a request that brought no response came to.
 fn failed(error: hyper_util::client::legacy::Error) -> Fault {
-    match () {
+    let fault = match () {
         () if error.is_connect() => Fault::unreachable(causes(&error)),
         () if no_http(&error) => Fault::no_http(causes(&error)),
         () => Fault::cut(causes(&error)),
-    }
+    };
+    fault.because(error)
 }
 
 /// Waits for its turn; all who go before have a deadline.

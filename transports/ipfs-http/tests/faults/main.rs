@@ -9,6 +9,7 @@ mod store;
 mod tls;
 mod waits;
 
+use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,6 +199,10 @@ async fn a_daemon_that_is_not_there_is_named_with_its_address() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(error.to_string().contains(&free.to_string()), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("ipfs daemon")), "{error:?}");
+    // The system's own error can be told apart by whoever asks.
+    let behind = successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let refused = behind.filter_map(|error| error.downcast_ref::<std::io::Error>()).next();
+    assert_eq!(refused.map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused), "{error:?}");
 }
 
 #[tokio::test]
