@@ -31,7 +31,7 @@ pub use limits::Limits;
 pub use node::{
     Blocks, Collected, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Hold, Host, Inbound,
     Misdeed, Node, NodeBuilder, NodeSource, Notice, Peak, Peer, Progress, Published, Received, Relay, Served,
-    ServedStream, SignatureMemo, Slot, Status, Subscription, Tap, TransportInfo,
+    ServedStream, SignatureMemo, Slot, Stat, Status, Subscription, Tap, TransportInfo,
 };
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};

@@ -22,12 +22,12 @@ use crate::{Block, Error, ErrorKind, Owner, Remote, Result, Store};
 /// Writes blocks into a node, and holds them until they are pinned or nobody cares any more.
 pub(super) struct Keeping {
     pub(super) router: Arc<Router>,
-    pub(super) hold: Hold,
+    pub(super) hold: Arc<Hold>,
 }
 
 impl Keeping {
     pub(super) fn new(router: &Arc<Router>) -> Arc<Self> {
-        Arc::new(Self { router: Arc::clone(router), hold: router.core.holds.hold() })
+        Arc::new(Self { router: Arc::clone(router), hold: Arc::new(router.core.holds.hold()) })
     }
 }
 

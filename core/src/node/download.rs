@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::content::Keeping;
+use super::hold::Hold;
 use super::host::Misdeed;
 use super::router::{Mounted, Router};
 use crate::dag::{BatchSink, BlockSink as _};
@@ -67,6 +68,9 @@ pub struct Progress {
 }
 
 /// What a [`Get`] brought; nothing of what was there before is counted.
+///
+/// No garbage collection takes anything of it, nor of what was there before, while this lives: keep it until you have pinned the
+/// root, or read what you wanted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Got {
@@ -78,9 +82,11 @@ pub struct Got {
     pub time: Duration,
     /// Who sent how many bytes, sorted.
     pub sources: Vec<(Remote, u64)>,
+    _hold: Arc<Hold>,
 }
 
-/// Fetches everything under a CID into the store. A future; dropping it cancels the transfer, and what came stays.
+/// Fetches everything under a CID into the store. A future; dropping it cancels the transfer, and what came stays until the
+/// next garbage collection.
 #[must_use = "a future does nothing before it is awaited"]
 pub struct Get {
     work: BoxFuture<'static, Result<Got>>,
@@ -335,7 +341,13 @@ impl Download {
             }
         }
         flushed?;
-        Ok(Got { blocks, bytes, time: started.elapsed(), sources: self.sources.into_iter().collect() })
+        Ok(Got {
+            blocks,
+            bytes,
+            time: started.elapsed(),
+            sources: self.sources.into_iter().collect(),
+            _hold: Arc::clone(&self.keeping.hold),
+        })
     }
 
     /// First from the wires that bring a DAG in one request. What they have not comes block by block, from whichever has it.

@@ -4,7 +4,9 @@
 //! is deleted, a few hundred blocks at a time. It runs beside all else: [`hold`](super::hold) says what it spares.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use async_stream::try_stream;
 use cid::Cid;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
@@ -47,11 +49,16 @@ impl Node {
     ///
     /// # Errors
     /// In the stream: what the store answers, `Closed`.
-    pub fn pins(&self, owner: Option<&Owner>) -> BoxStream<'_, Result<Pin>> {
-        match self.open("pins") {
-            Ok(_) => self.store().pins(owner),
-            Err(closed) => stream::iter([Err(closed)]).boxed(),
-        }
+    pub fn pins(&self, owner: Option<&Owner>) -> BoxStream<'static, Result<Pin>> {
+        let (open, store) = (self.open("pins").map(drop), Arc::clone(self.store()));
+        let owner = owner.cloned();
+        Box::pin(try_stream! {
+            open?;
+            let mut pins = store.pins(owner.as_ref());
+            while let Some(pin) = pins.try_next().await? {
+                yield pin;
+            }
+        })
     }
 
     /// Blocks that no collection takes while the answer lives: for work that stores many and pins their root at the end.
@@ -100,10 +107,11 @@ impl Node {
     /// As [`collect_garbage`](Self::collect_garbage).
     pub async fn remove(&self, cid: &Cid, owner: &Owner) -> Result<Collected> {
         let router = self.open("remove")?;
-        let under = router.stored_under(cid).await?;
+        let under = router.stored_under(cid).await?.0;
         if !self.unpin(cid, owner).await? && under.is_empty() {
             let detail = format!("{cid} is neither in the store nor pinned by {}", owner.as_str());
-            return Err(Error::new(ErrorKind::NotFound, "remove", detail));
+            return Err(Error::new(ErrorKind::NotFound, "remove", detail)
+                .mend("`carrick pin ls` lists what is pinned"));
         }
         let mut collection = Collection::begin(router).await?;
         collection.sweep(stream::iter(under.into_iter().map(Ok)).boxed()).await?;
@@ -112,8 +120,9 @@ impl Node {
 }
 
 impl Router {
-    /// What is in the store of the DAG under a block, the block among it. One that is damaged has nothing under it.
-    async fn stored_under(&self, root: &Cid) -> Result<Vec<Cid>> {
+    /// What is in the store of the DAG under a block, the block among it, and to how many that are not there it links. A block
+    /// that is damaged, or of a codec without known links, has nothing under it.
+    pub(super) async fn stored_under(&self, root: &Cid) -> Result<(Vec<Cid>, u64)> {
         let (mut seen, mut waiting, mut there) = (HashSet::from([*root]), vec![*root], Vec::new());
         while let Some(cid) = waiting.pop() {
             if !self.core.store.has(&cid).await? {
@@ -130,7 +139,8 @@ impl Router {
             }
             tokio::task::yield_now().await;
         }
-        Ok(there)
+        let missing = (seen.len() - there.len()) as u64;
+        Ok((there, missing))
     }
 }
 

@@ -99,6 +99,22 @@ async fn what_is_removed_takes_along_what_nothing_else_holds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_told_what_is_here_and_who_holds_it() {
+    let node = on(&Wire::new()).open().await.expect("opens");
+    let [below, absent] = ["below", "absent"].map(raw);
+    let root = linking("root", &[*below.cid(), *absent.cid()]);
+    node.put_blocks(&[root.clone(), below.clone()]).await.expect("puts");
+    for owner in ["another", "user"] {
+        node.pin(root.cid(), Owner::new(owner)).await.expect("pins");
+    }
+    let stat = node.stat(root.cid()).await.expect("tells");
+    assert_eq!((stat.blocks, stat.missing, stat.entry.links), (2, 1, 2));
+    assert_eq!(stat.pins.iter().map(|pin| pin.owner.as_str()).collect::<Vec<_>>(), ["another", "user"]);
+    assert_eq!(node.stat(below.cid()).await.expect("tells").pins, []);
+    assert_eq!(node.stat(absent.cid()).await.expect_err("it is not here").kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_topic_keeps_stays() {
     let wire = Wire::new();
     let (node, _subscription) = open(on(&wire).topic(topic(), TopicRules::kept())).await;
@@ -169,8 +185,10 @@ async fn get_amid_collections(wire: Wire, slow: impl Fn(&Wire, &[Block])) {
     assert!(!getting.is_finished());
     wire.no_providers();
     wire.serves(remote(1), &all);
-    within(getting).await.expect("ends").expect("gets");
-    assert_eq!(stored(&**node.store()).await, cids(&all), "all was there when it ended");
+    let got = within(getting).await.expect("ends").expect("gets");
+    assert_eq!(collect(&node).await.deleted, 0);
+    assert_eq!(stored(&**node.store()).await, cids(&all), "all is there for as long as somebody cares");
+    drop(got);
     assert_eq!(collect(&node).await.deleted, 10, "nothing holds it any longer");
 }
 
