@@ -1,5 +1,6 @@
 //! Everything that reaches standard output and standard error: data to the one, all else to the other.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -156,9 +157,23 @@ pub(crate) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
+/// A stranger's text: what would move the cursor or change colours is shown, not done, on a terminal.
+pub(crate) fn harmless(text: &str, terminal: bool) -> Cow<'_, str> {
+    let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !terminal || !text.contains(commands) {
+        return text.into();
+    }
+    text.chars().map(|c| if commands(c) { c.escape_default().to_string() } else { c.into() }).collect()
+}
+
+/// A stranger's name for a thing, in one line.
+pub(crate) fn name(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.escape_debug().to_string().into() } else { text.into() }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{harmless, name, quoted};
     use std::path::Path;
 
     #[test]
@@ -169,5 +184,17 @@ mod tests {
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted("$HOME;x"), "'$HOME;x'");
         assert_eq!(quoted("-x"), "'./-x'");
+    }
+
+    #[test]
+    fn a_message_does_not_command_the_terminal() {
+        assert_eq!(harmless("a\x1b[2Jb\tü\n", true), "a\\u{1b}[2Jb\tü\n");
+        assert_eq!(harmless("a\x1b[2J", false), "a\x1b[2J", "a pipe gets what was sent");
+    }
+
+    #[test]
+    fn a_name_stays_in_its_line() {
+        assert_eq!(name("größe \"a\".txt"), "größe \"a\".txt");
+        assert_eq!(name("a\nb\x1b[2J"), "a\\nb\\u{1b}[2J");
     }
 }

@@ -64,6 +64,29 @@ pub(crate) enum Command {
     Put(Put),
     /// Fetches a file or folder by its CID
     Get(Get),
+    /// Lists what a folder holds, or what a block links to
+    Ls {
+        /// A CID, and a path inside it; its block is fetched where it is not here
+        #[arg(value_name = "CID[/PATH]")]
+        content: ContentPath,
+    },
+    /// Shows what a CID is, what is here of it, and who pinned it
+    Stat {
+        /// The CID
+        #[arg(value_name = "CID", value_parser = cid)]
+        cid: Cid,
+    },
+    /// Takes your pin away and deletes what nothing else holds
+    Rm {
+        /// What `put` printed, or `pin add` was given
+        #[arg(required = true, value_name = "CID", value_parser = cid)]
+        cids: Vec<Cid>,
+    },
+    /// Says what no garbage collection may take
+    #[command(subcommand)]
+    Pin(Pin),
+    /// Deletes every block that no pin holds
+    Gc,
     /// Publishes a message to everybody on a topic
     Publish(Publish),
     /// Prints the messages of a topic as they come
@@ -153,6 +176,28 @@ pub(crate) struct Get {
     pub(crate) idle: Option<Duration>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pin {
+    /// Pins content with all under it; what is not here is fetched first
+    Add {
+        /// The roots
+        #[arg(required = true, value_name = "CID", value_parser = cid)]
+        cids: Vec<Cid>,
+    },
+    /// Takes your pin away; the blocks stay until the next `gc`
+    Rm {
+        /// The roots
+        #[arg(required = true, value_name = "CID", value_parser = cid)]
+        cids: Vec<Cid>,
+    },
+    /// Lists your pins
+    Ls {
+        /// Those of others too, such as topics that keep their messages
+        #[arg(long)]
+        all: bool,
+    },
+}
+
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["message", "file"]))]
 pub(crate) struct Publish {
@@ -210,14 +255,13 @@ impl std::str::FromStr for ContentPath {
             Some((root, path)) => (root, path.trim_matches('/')),
             None => (text, ""),
         };
-        let root = root.parse().map_err(|error| {
-            with_mend(
-                format!("{root:?} is no CID: {error}"),
-                "give what `carrick put` printed, such as bafy…",
-            )
-        })?;
-        Ok(Self { root, path: path.into() })
+        Ok(Self { root: cid(root)?, path: path.into() })
     }
+}
+
+fn cid(text: &str) -> Result<Cid, String> {
+    let mend = "give what `carrick put` printed, such as bafy…";
+    text.parse().map_err(|error| with_mend(format!("{text:?} is no CID: {error}"), mend))
 }
 
 /// A message of ours with its mend, where [`usage`](super::usage) looks for it: as one of clap's tips.

@@ -40,7 +40,8 @@ pub(super) async fn run(cx: &Cx, args: &Get) -> Outcome {
     let bar = cx.term.progress("fetching", None);
     let fetched = fetch(&client, &want, |bytes| bar.set_position(bytes)).await;
     bar.finish_and_clear();
-    let fetched = fetched?;
+    // Until all is written.
+    let (fetched, _kept) = fetched?;
     let (bytes, blocks) = write(cx, &client, &cid, output).await?;
     let seconds = started.elapsed().as_secs_f64();
     let got = Got { cid: cid.to_string(), bytes, blocks, seconds, sources: fetched.sources };

@@ -6,11 +6,15 @@ mod demo;
 mod get;
 mod init;
 mod logs;
+mod ls;
 mod peers;
+mod pin;
 mod plugins;
 mod publish;
 mod put;
+mod rm;
 mod shell;
+mod stat;
 mod status;
 mod subscribe;
 mod up;
@@ -136,6 +140,11 @@ async fn dispatch(cx: &Cx, command: Command) -> Outcome {
         Command::Status => status::run(cx).await,
         Command::Put(args) => put::run(cx, &args).await,
         Command::Get(args) => get::run(cx, &args).await,
+        Command::Ls { content } => ls::run(cx, &content).await,
+        Command::Stat { cid } => stat::run(cx, &cid).await,
+        Command::Rm { cids } => rm::run(cx, &cids).await,
+        Command::Pin(what) => pin::run(cx, &what).await,
+        Command::Gc => rm::gc(cx).await,
         Command::Publish(args) => publish::run(cx, &args).await,
         Command::Subscribe(args) => subscribe::run(cx, &args).await,
         Command::Peers => peers::run(cx).await,

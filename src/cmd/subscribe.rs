@@ -1,6 +1,5 @@
 //! `carrick subscribe`: messages as they are accepted.
 
-use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::args::Subscribe;
 use crate::control::client::Lines;
 use crate::control::wire::{Heard, Message};
 use crate::fault::{Failure, Fault, Outcome};
+use crate::terminal::harmless;
 
 pub(super) async fn run(cx: &Cx, args: &Subscribe) -> Outcome {
     let lines = cx.client()?.subscribe(args.topic.as_str()).await?;
@@ -52,15 +52,6 @@ fn print(cx: &Cx, message: &Message) -> Outcome {
     }
 }
 
-/// A stranger's text: what would move the cursor or change colours is shown, not done, on a terminal.
-fn harmless(text: &str, terminal: bool) -> Cow<'_, str> {
-    let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !terminal || !text.contains(commands) {
-        return text.into();
-    }
-    text.chars().map(|c| if commands(c) { c.escape_default().to_string() } else { c.into() }).collect()
-}
-
 /// What is no message: data for a program, a hint for a person. That it began goes to standard error in both cases.
 fn aside(cx: &Cx, heard: &Heard) -> Outcome {
     match heard {
@@ -86,15 +77,4 @@ fn too_late(limit: Duration, heard: u64, wanted: u64) -> Failure {
     Fault::new(ErrorKind::Timeout, "subscribe", message)
         .mend("wait longer, or look at `carrick peers`")
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::harmless;
-
-    #[test]
-    fn a_message_does_not_command_the_terminal() {
-        assert_eq!(harmless("a\x1b[2Jb\tü\n", true), "a\\u{1b}[2Jb\tü\n");
-        assert_eq!(harmless("a\x1b[2J", false), "a\x1b[2J", "a pipe gets what was sent");
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
 use carrick::ErrorKind;
+use carrick::node::Collected;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -15,7 +16,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::wire::{OfCid, OfPeer, OnTopic, Peer, Published, Refusal, ToConnect, ToFetch, ToPublish};
+use super::wire::{
+    OfCid, OfPeer, OnTopic, Peer, Published, Refusal, Removed, Stat, ToConnect, ToFetch, ToListPins,
+    ToPublish,
+};
 use super::{Body, full};
 use crate::fault::Fault;
 
@@ -73,6 +77,29 @@ impl Client {
 
     pub(crate) async fn pin(&self, cid: &str) -> Result<OfCid> {
         self.post("/v1/pin", &OfCid { cid: cid.into() }).await
+    }
+
+    pub(crate) async fn unpin(&self, cid: &str) -> Result<OfCid> {
+        self.post("/v1/unpin", &OfCid { cid: cid.into() }).await
+    }
+
+    /// The person's pins, or those of all owners.
+    pub(crate) async fn pins(&self, all: bool) -> Result<Lines> {
+        self.lines(Method::POST, "/v1/pins", full(json(&ToListPins { all }))).await
+    }
+
+    /// Takes the person's pin away, and deletes what nothing else holds.
+    pub(crate) async fn remove(&self, cid: &str) -> Result<Removed> {
+        self.post("/v1/rm", &OfCid { cid: cid.into() }).await
+    }
+
+    /// Deletes what nothing holds.
+    pub(crate) async fn collect_garbage(&self) -> Result<Collected> {
+        parse(&self.whole(Method::POST, "/v1/gc", full(Bytes::new())).await?)
+    }
+
+    pub(crate) async fn stat(&self, cid: &str) -> Result<Stat> {
+        self.post("/v1/stat", &OfCid { cid: cid.into() }).await
     }
 
     /// One block, which the node fetches if it must. Not checked here.

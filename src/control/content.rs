@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::io::AsyncRead;
 
-use super::client::Client;
+use super::client::{Client, Lines};
 use super::sections;
 use super::wire::{Fetched, Fetching, Stored, ToFetch};
 use crate::fault::Fault;
@@ -52,15 +52,13 @@ async fn put(
         added
     };
     let sending = client.send_blocks::<Stored>(StreamBody::new(body).boxed_unsync());
-    let added = match futures::join!(adding, sending) {
+    match futures::join!(adding, sending) {
         // When the node refuses, adding fails as well: nobody takes its blocks.
-        (Err(error), Err(fault)) if error.kind() == ErrorKind::Closed => return Err(fault),
-        (Err(error), _) => return Err(error.into()),
-        (_, Err(fault)) => return Err(fault),
-        (Ok(added), Ok(_)) => added,
-    };
-    client.pin(&added.cid.to_string()).await?;
-    Ok(added)
+        (Err(error), Err(fault)) if error.kind() == ErrorKind::Closed => Err(fault),
+        (Err(error), _) => Err(error.into()),
+        (_, Err(fault)) => Err(fault),
+        (Ok(added), Ok(_)) => Ok(added),
+    }
 }
 
 /// Frames blocks into the body of a request; waits while the node is slower.
@@ -80,17 +78,23 @@ impl BlockSink for ToNode {
     }
 }
 
+/// Content that no garbage collection of the node takes while this lives.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    _lines: Lines,
+}
+
 /// Has the node fetch everything under a CID; `progress` is told the bytes that came so far.
 pub(crate) async fn fetch(
     client: &Client,
     want: &ToFetch,
     mut progress: impl FnMut(u64),
-) -> std::result::Result<Fetched, Fault> {
+) -> std::result::Result<(Fetched, Kept), Fault> {
     let mut lines = client.fetch(want).await?;
     loop {
         match lines.next().await? {
             Some(Fetching::Progress(now)) => progress(now.bytes),
-            Some(Fetching::Done { done }) => return Ok(done),
+            Some(Fetching::Done { done }) => return Ok((done, Kept { _lines: lines })),
             Some(Fetching::Error { error }) => return Err(error),
             None => return Err(Fault::new(ErrorKind::Closed, "get", "the node went away")),
         }

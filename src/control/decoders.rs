@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::routes::{cid, parse, seconds};
 use super::sections::{Sections, encode};
-use super::wire::{OfCid, OfPeer, OnTopic, ToConnect, ToFetch, ToPublish};
+use super::wire::{OfCid, OfPeer, OnTopic, ToConnect, ToFetch, ToListPins, ToPublish};
 
 carrick_core::decoder_suite!(all(); request blocks);
 
@@ -50,6 +50,7 @@ fn read_request(bytes: &[u8]) -> bool {
         parse::<ToConnect>(bytes).is_ok_and(|request| request.address.parse::<PeerAddr>().is_ok()),
         parse::<OfPeer>(bytes).is_ok_and(|request| request.peer.parse::<PeerId>().is_ok()),
         parse::<OfCid>(bytes).is_ok_and(|request| cid(&request.cid).is_ok()),
+        parse::<ToListPins>(bytes).is_ok(),
         parse::<ToFetch>(bytes).is_ok_and(|request| {
             seconds(request.deadline).is_ok() && seconds(request.idle).is_ok() && cid(&request.cid).is_ok()
         }),
@@ -83,6 +84,7 @@ fn requests() -> Vec<Vec<u8>> {
         json!({ "address": format!("/ip4/10.0.0.7/udp/4600/quic-v1/p2p/{peer}") }),
         json!({ "peer": peer }),
         json!({ "cid": cid }),
+        json!({ "all": true }),
         json!({ "cid": cid, "deadline": 1.5e3, "idle": 10 }),
     ]
     .map(|request| request.to_string().into_bytes())

@@ -9,10 +9,15 @@
 //! | `POST /v1/publish` | `{"topic","payload"}`, base64 | what became of it |
 //! | `POST /v1/subscribe` | `{"topic"}` | lines: `{"subscribed"}`, then messages |
 //! | `GET /v1/events` | | lines: `{"event":"listening"}`, then events |
-//! | `POST /v1/blocks` | blocks, framed as in a CAR without its header | `{"blocks","bytes"}`, all of them durable |
+//! | `POST /v1/blocks` | blocks, framed as in a CAR without its header, their root last | `{"blocks","bytes"}`: all of them durable, the root pinned and announced |
 //! | `GET /v1/blocks/CID` | | the block, fetched if it must be |
 //! | `POST /v1/pin` | `{"cid"}` | `{"cid"}`: pinned with all below it, and announced |
-//! | `POST /v1/fetch` | `{"cid","deadline"?,"idle"?}`, seconds | lines: progress, then `{"done"}` |
+//! | `POST /v1/unpin` | `{"cid"}` | `{"cid"}`: the person's pin is gone |
+//! | `POST /v1/pins` | `{"all"}` | lines: pins |
+//! | `POST /v1/rm` | `{"cid"}` | `{"cid","kept","deleted","bytes"}` |
+//! | `POST /v1/gc` | | `{"kept","deleted","bytes"}` |
+//! | `POST /v1/stat` | `{"cid"}` | what it is, and what is here of it |
+//! | `POST /v1/fetch` | `{"cid","deadline"?,"idle"?}`, seconds | lines: progress, then `{"done"}`; no garbage collection takes what came until the caller goes |
 //!
 //! An error is `{"error":{"kind","transport"?,"operation","message","hint"?}}` with a status that is not 2xx; in lines it
 //! is the last. Bodies that are not streams are bounded, and so is the number of connections; only the node's own user gets in.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use carrick::node::GetOptions;
+use carrick::node::{Get, GetOptions, Got, Progress};
 use carrick::{Block, Cid, Error, ErrorKind, Node, Owner, PeerAddr, PeerId, Result, Topic};
 use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Limited, StreamBody};
@@ -11,11 +11,13 @@ use hyper::body::{Frame, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::Interval;
 
 use super::sections::Sections;
 use super::wire::{
-    Event, Fetching, Heard, OfCid, OfPeer, OnTopic, Peer, Published, Refusal, Stored, ToConnect, ToFetch,
-    ToPublish,
+    Event, Fetching, Heard, OfCid, OfPeer, OnTopic, Peer, PinLine, Published, Refusal, Removed, Stat, Stored,
+    ToConnect, ToFetch, ToListPins, ToPublish,
 };
 use super::{Body, full};
 use crate::fault::Fault;
@@ -54,6 +56,14 @@ async fn route(node: &Node, request: Request<Incoming>) -> Result<Response<Body>
         (&Method::POST, "/v1/publish") => publish(node, read(body).await?).await,
         (&Method::POST, "/v1/subscribe") => subscribe(node, read(body).await?).await,
         (&Method::POST, "/v1/pin") => pin(node, read(body).await?).await,
+        (&Method::POST, "/v1/unpin") => unpin(node, read(body).await?).await,
+        (&Method::POST, "/v1/pins") => Ok(pins(node, &read(body).await?)),
+        (&Method::POST, "/v1/rm") => remove(node, read(body).await?).await,
+        (&Method::POST, "/v1/gc") => Ok(json(&node.collect_garbage().await?)),
+        (&Method::POST, "/v1/stat") => {
+            let request: OfCid = read(body).await?;
+            Ok(json(&Stat::from(node.stat(&cid(&request.cid)?).await?)))
+        }
         (&Method::POST, "/v1/fetch") => fetch(node, read(body).await?),
         (&Method::POST, "/v1/blocks") => Ok(json(&store(node, body).await?)),
         (&Method::GET, path) if path.starts_with("/v1/blocks/") => {
@@ -112,37 +122,73 @@ async fn pin(node: &Node, request: OfCid) -> Result<Response<Body>> {
     Ok(json(&request))
 }
 
+async fn unpin(node: &Node, request: OfCid) -> Result<Response<Body>> {
+    let cid = cid(&request.cid)?;
+    if !node.unpin(&cid, &Owner::user()).await? {
+        let detail = format!("{cid} is not pinned by {}", Owner::user().as_str());
+        return Err(Error::new(ErrorKind::NotFound, "unpin", detail)
+            .mend("`carrick pin ls` lists what is; with --all what others hold too"));
+    }
+    Ok(json(&request))
+}
+
+fn pins(node: &Node, request: &ToListPins) -> Response<Body> {
+    let owner = Owner::user();
+    let pins = node.pins((!request.all).then_some(&owner));
+    lines(pins.map(|pin| match pin {
+        Ok(pin) => PinLine::Pin(pin.into()),
+        Err(error) => PinLine::Error { error: error.into() },
+    }))
+}
+
+async fn remove(node: &Node, request: OfCid) -> Result<Response<Body>> {
+    let collected = node.remove(&cid(&request.cid)?, &Owner::user()).await?;
+    Ok(json(&Removed { cid: request.cid, collected }))
+}
+
 fn fetch(node: &Node, request: ToFetch) -> Result<Response<Body>> {
     let (deadline, idle) = (seconds(request.deadline)?, seconds(request.idle)?);
     let options = GetOptions { deadline, idle, ..GetOptions::default() };
     let get = node.get(&cid(&request.cid)?, options);
     let progress = get.progress();
     let ticks = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
-    let state = Some((get, progress, ticks));
+    let state = Fetch::Runs(get, progress, ticks);
     Ok(lines(stream::unfold(state, |state| async move {
-        let (mut get, progress, mut ticks) = state?;
+        let (mut get, progress, mut ticks) = match state {
+            Fetch::Runs(get, progress, ticks) => (get, progress, ticks),
+            // Whoever asked may still read it, and goes when done.
+            Fetch::Held(_got) => std::future::pending().await,
+            Fetch::Failed => return None,
+        };
         tokio::select! {
             biased;
-            got = &mut get => {
-                let last = match got {
-                    Ok(got) => Fetching::Done { done: got.into() },
-                    Err(error) => Fetching::Error { error: error.into() },
-                };
-                Some((last, None))
-            }
+            got = &mut get => Some(match got {
+                Ok(got) => (Fetching::Done { done: (&got).into() }, Fetch::Held(got)),
+                Err(error) => (Fetching::Error { error: error.into() }, Fetch::Failed),
+            }),
             _ = ticks.tick() => {
                 let now = *progress.borrow();
                 let line = Fetching::Progress(Stored { blocks: now.blocks, bytes: now.bytes });
-                Some((line, Some((get, progress, ticks))))
+                Some((line, Fetch::Runs(get, progress, ticks)))
             }
         }
     })))
 }
 
-/// Stores a stream of blocks, batch by batch; the next one is read and hashed while one is being written.
+/// How far a fetch is.
+enum Fetch {
+    Runs(Get, watch::Receiver<Progress>, Interval),
+    /// It is done: no garbage collection takes what came before the caller has gone.
+    Held(Got),
+    Failed,
+}
+
+/// Stores a stream of blocks, batch by batch, and pins the last one, which is their root; the next batch is read and hashed
+/// while one is being written.
 async fn store(node: &Node, body: Incoming) -> Result<Stored> {
     let mut sections = Sections::new(body, node.limits().block_bytes);
     let mut stored = Stored::default();
+    let (hold, mut root) = (node.hold(), None);
     let mut writing: Option<tokio::task::JoinHandle<Result<()>>> = None;
     loop {
         let (batch, bytes) = batch_of(&mut sections).await?;
@@ -151,9 +197,14 @@ async fn store(node: &Node, body: Incoming) -> Result<Stored> {
                 Error::new(ErrorKind::Unexpected, "put", "writing broke off").from_source(source)
             })??;
         }
-        if batch.is_empty() {
+        let Some(last) = batch.last() else {
+            if let Some(root) = root {
+                node.pin(&root, Owner::user()).await?;
+            }
             return Ok(stored);
-        }
+        };
+        root = Some(*last.cid());
+        hold.add(batch.iter().map(Block::cid)).await;
         stored.blocks += batch.len() as u64;
         stored.bytes += bytes as u64;
         let node = node.clone();

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use carrick::node::{Delivery, Gap};
-use carrick::{Direction, Topic, node};
+use carrick::dag::{DAG_PB, EntryKind};
+use carrick::node::{Collected, Delivery, Gap};
+use carrick::{DAG_CBOR, Direction, Pin, PinDepth, RAW, Topic, node};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -271,6 +272,95 @@ pub(crate) struct Stored {
     pub(crate) bytes: u64,
 }
 
+/// Which pins to list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToListPins {
+    /// Those of every owner, and not of the person alone.
+    pub(crate) all: bool,
+}
+
+/// A line of a list of pins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum PinLine {
+    /// One more.
+    Pin(Pinned),
+    /// The list ends with an error.
+    Error { error: Fault },
+}
+
+/// A pin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pinned {
+    pub(crate) cid: String,
+    pub(crate) owner: String,
+    pub(crate) depth: PinDepth,
+}
+
+impl From<Pin> for Pinned {
+    fn from(pin: Pin) -> Self {
+        Self { cid: pin.cid.to_string(), owner: pin.owner.as_str().into(), depth: pin.depth }
+    }
+}
+
+/// What went with a root, and what of it stays.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Removed {
+    pub(crate) cid: String,
+    #[serde(flatten)]
+    pub(crate) collected: Collected,
+}
+
+/// What a CID is, and what is here of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stat {
+    pub(crate) cid: String,
+    pub(crate) codec: String,
+    pub(crate) kind: String,
+    /// Of a file its length, of all else what all blocks under it have, as its author says.
+    pub(crate) bytes: u64,
+    pub(crate) block_bytes: u64,
+    pub(crate) links: u64,
+    pub(crate) blocks: u64,
+    pub(crate) missing: u64,
+    pub(crate) pins: Vec<Pinned>,
+}
+
+impl From<node::Stat> for Stat {
+    fn from(stat: node::Stat) -> Self {
+        let (cid, kind) = (stat.entry.cid, stat.entry.kind);
+        let (kind, bytes) = match kind {
+            EntryKind::File { bytes } => ("file", bytes),
+            EntryKind::Directory { .. } => ("folder", stat.entry.dag_size),
+            EntryKind::Sharded => ("sharded folder", stat.entry.dag_size),
+            EntryKind::Symlink { .. } => ("symbolic link", stat.entry.dag_size),
+            _ => ("block", stat.entry.dag_size),
+        };
+        Self {
+            cid: cid.to_string(),
+            codec: codec_name(cid.codec()),
+            kind: kind.into(),
+            bytes,
+            block_bytes: stat.entry.block_bytes,
+            links: stat.entry.links as u64,
+            blocks: stat.blocks,
+            missing: stat.missing,
+            pins: stat.pins.into_iter().map(Pinned::from).collect(),
+        }
+    }
+}
+
+/// A codec by its name in the table of multicodecs, where we know it.
+fn codec_name(codec: u64) -> String {
+    match codec {
+        RAW => "raw".into(),
+        DAG_CBOR => "dag-cbor".into(),
+        DAG_PB => "dag-pb".into(),
+        other => format!("{other:#x}"),
+    }
+}
+
 /// Everything under a CID, to fetch into the store. Times in seconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -310,10 +400,10 @@ pub(crate) struct Source {
     pub(crate) bytes: u64,
 }
 
-impl From<node::Got> for Fetched {
-    fn from(got: node::Got) -> Self {
+impl From<&node::Got> for Fetched {
+    fn from(got: &node::Got) -> Self {
         let sources =
-            got.sources.into_iter().map(|(remote, bytes)| Source { peer: remote.to_string(), bytes });
+            got.sources.iter().map(|(remote, bytes)| Source { peer: remote.to_string(), bytes: *bytes });
         Self {
             blocks: got.blocks,
             bytes: got.bytes,

@@ -56,7 +56,8 @@ async fn get(cx: &Cx, member: &Member, cid: &Cid, input: &Path, place: &Path) ->
     let bar = cx.term.progress("getting", None);
     let fetched = fetch(&member.client, &want(cid), |bytes| bar.set_position(bytes)).await;
     bar.finish_and_clear();
-    let fetched = fetched?;
+    // Until all is written.
+    let (fetched, _kept) = fetched?;
     let seconds = started.elapsed().as_secs_f64();
     let copy = place.join(format!("got-by-{}", member.number));
     write_path(&NodeBlocks(&member.client), cid, &copy, |_| ()).await?;
@@ -72,7 +73,7 @@ pub(super) async fn still_there(fleet: &Fleet, report: &Report, node: usize) -> 
         Fault::new(ErrorKind::Unexpected, "demo", format!("{:?} is no CID: {error}", report.cid))
     })?;
     let member = &fleet.nodes[node];
-    let Fetched { blocks, .. } = fetch(&member.client, &want(&cid), |_| ()).await?;
+    let (Fetched { blocks, .. }, _) = fetch(&member.client, &want(&cid), |_| ()).await?;
     if blocks == 0 {
         return Ok(());
     }
