@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use carrick_core::dag::Layout;
-use carrick_core::{Block, Cid, GetOptions, MemoryStore, RAW, Store};
+use carrick_core::{Block, Cid, ErrorKind, GetOptions, MemoryStore, Owner, RAW, Store};
 use carrick_interop::{Daemon, Kubo};
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -77,6 +77,48 @@ async fn what_somebody_else_pinned_stays_when_the_node_withdraws_it() {
     transport.fetch().expect("it fetches").withdraw(&cids).await.expect("withdraws");
     says(daemon, "repo/gc?quiet=true");
     assert_eq!(blocks.each_ref().map(has), [true, false]);
+}
+
+/// Files that share blocks, one of them pinned by somebody else too: only what nobody counts on goes.
+#[tokio::test]
+async fn what_the_node_deletes_goes_from_the_daemon_unless_somebody_counts_on_it() {
+    let mut kubo = Kubo::run(1, &[]).expect("a daemon");
+    let daemon = kubo.daemons()[0].clone();
+    let (node, transport) = open(config(&daemon)).await.expect("opens");
+    let long = content(5 << 20);
+    let (short, theirs) = (long[..3 << 20].to_vec(), b"theirs".repeat(1_000));
+    let mut roots = Vec::new();
+    for content in [&long, &short, &theirs] {
+        roots.push(node.put(&content[..], Layout::default()).await.expect("puts").cid);
+    }
+    daemon.post(&format!("pin/add?arg={}", roots[2]), None).expect("somebody pins it");
+    let has = |content: &[u8], root: &Cid| {
+        daemon.post(&format!("cat?arg={root}&offline=true"), None).is_ok_and(|seen| seen == content)
+    };
+    let removed = soon("a removal", node.remove(&roots[0], &Owner::user())).await.expect("removes");
+    assert_eq!((removed.kept, removed.deleted), (3, 3), "two leaves and the root are its own");
+    says(&daemon, "repo/gc?quiet=true");
+    assert!(!has(&long, &roots[0]) && has(&short, &roots[1]));
+    node.unpin(&roots[1], &Owner::user()).await.expect("unpins");
+    node.unpin(&roots[2], &Owner::user()).await.expect("unpins");
+    says(&daemon, "repo/gc?quiet=true");
+    assert!(has(&short, &roots[1]), "the node has it still");
+
+    kubo.kill(0).expect("dies");
+    soon("that it is noticed", until(async || transport.peers().await.is_err())).await;
+    let error = soon("a collection", node.collect_garbage()).await.expect_err("it cannot be told");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(node.store().has(&roots[1]).await.expect("has"), "what it was not told stays");
+    kubo.start(0).expect("starts");
+    soon("that it is noticed", until(async || transport.peers().await.is_ok())).await;
+    soon("a collection", node.collect_garbage()).await.expect("collects");
+    assert_eq!(node.store().usage().await.expect("usage").blocks, 0);
+    says(&daemon, "repo/gc?quiet=true");
+    assert!(!has(&short, &roots[1]) && has(&theirs, &roots[2]), "what somebody else pinned stays");
+
+    node.put(&short[..], Layout::default()).await.expect("puts");
+    says(&daemon, "repo/gc?quiet=true");
+    assert!(has(&short, &roots[1]), "what is put again stays");
 }
 
 /// A file of somebody else is held by a pin on its root alone, under other names than ours. Of either version: the node knows

@@ -1,6 +1,7 @@
 //! The store in a daemon: every promise of the contract, and what is special to it, on real daemons.
 
 mod breaks;
+mod collects;
 #[cfg(target_os = "linux")]
 mod full;
 mod holds;
