@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::fetch::Named;
 use crate::rpc::Fault;
-use crate::rpc::calls::{Identity, Names, Stored, Swarm, short};
+use crate::rpc::calls::{Identity, Names, Pins, Stored, Swarm, short};
 use crate::{Endpoint, dial, pubsub, swarm};
 
 /// The longest input of these runs. What the program reads at most is longer, and takes longer than a million of them may.
@@ -34,6 +34,7 @@ pub fn all() -> Vec<Decoder> {
         decoder("names", names, LONGEST, lists(), EACH),
         decoder("line", line, LONGEST, lines(), 4),
         decoder("providers", providers, LONGEST, searches(), EACH),
+        decoder("pins", pins, LONGEST, pinned(), EACH),
         decoder("stored", stored, LONGEST, vec![stored_block()], 4),
         decoder("fault", fault, LONGEST, faults(), 4),
         decoder("location", location, TEXT, vec!["http://kubo.example:5001/api".into(), "/webui".into()], 8),
@@ -78,6 +79,11 @@ pub fn providers(bytes: &[u8]) -> bool {
     let mut found = Named::default();
     let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.all(|line| found.read(line, 20).is_ok()) && found.0.len() <= 20
+}
+
+/// Which blocks are pinned.
+pub fn pins(bytes: &[u8]) -> bool {
+    read::<Pins>(bytes).is_some_and(|pins| pins.pins.0.iter().any(|name| short::<Cid>(name).is_some()))
 }
 
 /// What became of a block that was given.
@@ -156,6 +162,14 @@ fn searches() -> Vec<String> {
     };
     let found = step(4, &format!("[{},{}]", provider(ID), provider(OTHER)));
     vec![String::new(), found.clone(), [step(0, "null"), step(1, "[]"), found].concat().repeat(30)]
+}
+
+fn pinned() -> Vec<String> {
+    const CID: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    vec![
+        format!(r#"{{"Pins":["{CID}","{CID}"]}}"#),
+        format!(r#"{{"Keys":{{"{CID}":{{"Type":"direct","Name":""}}}}}}"#),
+    ]
 }
 
 fn stored_block() -> String {

@@ -51,15 +51,18 @@ pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
 
 /// Gives the daemon blocks of the node, pinned, so that its garbage collection leaves them alone.
 pub(crate) async fn provide(shared: &Shared, cids: &[Cid]) -> Result<()> {
+    let failed = |fault| shared.failed("provide", fault);
     shared.host.check_provided(cids).await?;
-    if !held(shared, cids).await.map_err(|fault| shared.failed("provide", fault))? {
+    if !shared.config.pin {
         give(shared, cids).await?;
+    } else if !held(shared, cids).await.map_err(failed)? {
+        hold::give_and_pin(&shared.rpc, cids, || give(shared, cids), failed).await?;
     }
     announce::blocks(shared, cids);
     Ok(())
 }
 
-/// Gives the daemon those that it has not, and has it pin all.
+/// Gives the daemon those that it has not.
 async fn give(shared: &Shared, cids: &[Cid]) -> Result<()> {
     let failed = |fault| shared.failed("provide", fault);
     let mut parts = VecDeque::from(match cids {
@@ -71,17 +74,11 @@ async fn give(shared: &Shared, cids: &[Cid]) -> Result<()> {
         let part = read_some(shared, &mut parts).await?;
         hold::give(&shared.rpc, &part).await.map_err(failed)?;
     }
-    if shared.config.pin {
-        hold::pin(&shared.rpc, cids).await.map_err(failed)?;
-    }
     Ok(())
 }
 
 /// Whether the daemon holds all of them, or does so from now on: it may have them already, from the network.
 async fn held(shared: &Shared, cids: &[Cid]) -> Result<bool, Fault> {
-    if !shared.config.pin {
-        return Ok(false);
-    }
     // To pin a block again takes a daemon as long as the first time.
     if cids.len() > 1 && hold::are_pinned(&shared.rpc, cids).await? {
         return Ok(true);

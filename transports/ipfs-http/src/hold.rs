@@ -3,19 +3,21 @@
 //! Ours are pinned directly, one by one. People pin recursively, and Kubo keeps the two apart, so that neither takes away
 //! what the other holds.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use carrick_core::{Cid, ErrorKind};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use ipfs_api_prelude::ApiRequest;
 use iroh_car::{CarHeader, CarWriter};
 
-use crate::rpc::calls::{BlockPut, BlockStat, DagImport, PinAdd, PinLs, PinRm, Stats, Stored, raw, short};
+use crate::rpc::calls::{
+    BlockPut, BlockStat, DagImport, NAMED_AT_ONCE, PinAdd, PinLs, PinRm, Pins, Stats, Stored, raw, short,
+};
 use crate::rpc::{Fault, Payload, Rpc};
 
 /// The largest block that daemons give each other.
 pub(crate) const WIRE_BYTES: usize = 2 << 20;
-/// How many blocks one call names. A proxy before the daemon may take no longer line than 8 KiB.
-const NAMED_AT_ONCE: usize = 100;
 /// How many blocks are asked about at once.
 const ASKED_AT_ONCE: usize = 16;
 /// Longer than what stands before a block in a CAR.
@@ -27,8 +29,8 @@ const BLAKE3: u64 = 0x1e;
 /// Whether all of them are pinned by us. One that is not, or that somebody else has pinned, makes it false.
 pub(crate) async fn are_pinned(rpc: &Rpc, cids: &[Cid]) -> Result<bool, Fault> {
     for some in cids.chunks(NAMED_AT_ONCE) {
-        match rpc.bytes(PinLs(names(some)), Payload::Nothing).await {
-            Ok(_) => {}
+        match confirmed(rpc, some, PinLs).await {
+            Ok(()) => {}
             Err(fault) if fault.kind == ErrorKind::NotFound => return Ok(false),
             Err(fault) => return Err(fault),
         }
@@ -39,8 +41,10 @@ pub(crate) async fn are_pinned(rpc: &Rpc, cids: &[Cid]) -> Result<bool, Fault> {
 /// Those that the daemon has not in its own store.
 pub(crate) async fn missing(rpc: &Rpc, cids: &[Cid]) -> Result<Vec<Cid>, Fault> {
     let asking = stream::iter(cids.to_vec()).map(|cid| async move {
-        match rpc.bytes(BlockStat { arg: raw(&cid).to_string(), offline: true }, Payload::Nothing).await {
-            Ok(_) => Ok(None),
+        let call = BlockStat { arg: raw(&cid).to_string(), offline: true };
+        match rpc.json::<_, Stored>(call, Payload::Nothing).await {
+            Ok(stored) if stored.is(&cid) => Ok(None),
+            Ok(_) => Err(Fault::junk(format_args!("nothing of {cid}")).of(BlockStat::PATH, rpc.endpoint())),
             Err(fault) if fault.kind == ErrorKind::NotFound => Ok(Some(cid)),
             Err(fault) => Err(fault),
         }
@@ -51,20 +55,33 @@ pub(crate) async fn missing(rpc: &Rpc, cids: &[Cid]) -> Result<Vec<Cid>, Fault> 
 /// Gives the daemon blocks of any size and pins them.
 pub(crate) async fn hold(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
     let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| *cid).collect();
+    give_and_pin(rpc, &cids, || give_all(rpc, blocks), |fault| fault).await
+}
+
+/// Gives the daemon blocks of any size.
+async fn give_all(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
     // No CAR takes a block of 8 MiB.
     let (large, usual): (Vec<_>, Vec<_>) =
         blocks.iter().cloned().partition(|(_, bytes)| bytes.len() > WIRE_BYTES);
-    let mut tries = 0..GARBAGE_COLLECTIONS;
+    for one in &large {
+        give(rpc, std::slice::from_ref(one)).await?;
+    }
+    if usual.is_empty() { Ok(()) } else { give(rpc, &usual).await }
+}
+
+/// Has blocks given to the daemon and pins them; again where its garbage collection came in between.
+pub(crate) async fn give_and_pin<G: Future<Output = Result<(), E>>, E>(
+    rpc: &Rpc,
+    cids: &[Cid],
+    giving: impl Fn() -> G,
+    failed: impl Fn(Fault) -> E,
+) -> Result<(), E> {
+    let mut collections = 0..GARBAGE_COLLECTIONS;
     loop {
-        for one in &large {
-            give(rpc, std::slice::from_ref(one)).await?;
-        }
-        if !usual.is_empty() {
-            give(rpc, &usual).await?;
-        }
-        match pin(rpc, &cids).await {
-            Err(fault) if fault.kind == ErrorKind::NotFound && tries.next().is_some() => {}
-            pinned => return pinned,
+        giving().await?;
+        match pin(rpc, cids).await {
+            Err(fault) if fault.kind == ErrorKind::NotFound && collections.next().is_some() => {}
+            pinned => return pinned.map_err(failed),
         }
     }
 }
@@ -85,7 +102,7 @@ pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault
     let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
     let call = BlockPut { cid_codec: "raw", mhtype, pin: false, allow_big_block: true };
     let stored: Stored = rpc.json(call, Payload::Part(bytes.clone())).await?;
-    if short::<Cid>(&stored.key).is_some_and(|key| key.hash() == cid.hash()) {
+    if stored.is(cid) {
         return Ok(());
     }
     Err(Fault::new(ErrorKind::Integrity, format!("the daemon stored {cid} as {:.100}", stored.key)))
@@ -124,28 +141,38 @@ async fn many<R: ApiRequest>(
     call: impl Fn(Vec<String>) -> R,
     needless: impl Fn(&Fault) -> bool,
 ) -> Result<(), Fault> {
-    let ask = async |some: &[Cid]| rpc.bytes(call(names(some)), Payload::Nothing).await;
-    let done = |answered: Result<Bytes, Fault>| match answered {
+    let done = |answered: Result<(), Fault>| match answered {
         Err(fault) if needless(&fault) => Ok(false),
-        answered => answered.map(|_| true),
+        answered => answered.map(|()| true),
     };
     for some in cids.chunks(NAMED_AT_ONCE) {
-        if !done(ask(some).await)? {
+        if !done(confirmed(rpc, some, &call).await)? {
             for one in some.chunks(1) {
-                done(ask(one).await)?;
+                done(confirmed(rpc, one, &call).await)?;
             }
         }
     }
     Ok(())
 }
 
+/// Makes a call whose answer names the blocks that it was made for: of a 200 nothing else tells that it is Kubo's, and whole.
+async fn confirmed<R: ApiRequest>(
+    rpc: &Rpc,
+    cids: &[Cid],
+    call: impl Fn(Vec<String>) -> R,
+) -> Result<(), Fault> {
+    let names = cids.iter().map(|cid| raw(cid).to_string()).collect();
+    let answer: Pins = rpc.json(call(names), Payload::Nothing).await?;
+    let named: BTreeSet<Cid> = answer.pins.0.iter().filter_map(|name| short(name)).collect();
+    match cids.iter().find(|cid| !named.contains(&raw(cid))) {
+        Some(cid) => Err(Fault::junk(format_args!("nothing of {cid}")).of(R::PATH, rpc.endpoint())),
+        None => Ok(()),
+    }
+}
+
 /// Whether a pin is somebody else's.
 fn by_others(fault: &Fault) -> bool {
     fault.says("pinned recursively")
-}
-
-fn names(cids: &[Cid]) -> Vec<String> {
-    cids.iter().map(|cid| raw(cid).to_string()).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use carrick_core::conformance::decoder::SLACK_BYTES;
 use carrick_transport_ipfs_http::decoders;
 
-carrick_core::decoder_suite!(decoders::all(); id swarm names line providers stored fault location endpoint target);
+carrick_core::decoder_suite!(decoders::all(); id swarm names line providers pins stored fault location endpoint target);
 
 /// The longest answer that is read.
 const LONGEST: usize = 8 << 20;

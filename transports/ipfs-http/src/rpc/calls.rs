@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use carrick_core::Cid;
 use ipfs_api_prelude::ApiRequest;
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A call: its path and what it is asked with.
@@ -100,6 +100,8 @@ pub(crate) fn millis(time: Duration) -> String {
     format!("{}ms", time.as_millis().clamp(1, 86_400_000))
 }
 
+/// How many blocks one call names. A proxy before the daemon may take no longer line than 8 KiB.
+pub(crate) const NAMED_AT_ONCE: usize = 100;
 /// Most topics or daemons that one answer names.
 const MAX_NAMES: usize = 65_536;
 /// Most daemons that are connected.
@@ -108,8 +110,8 @@ const MAX_LINKS: usize = 16_384;
 const MAX_PROVIDERS: usize = 1_024;
 const MAX_ADDRS: usize = 1_024;
 
-/// A list; `null` is an empty one. A longer one is refused: an entry takes far more memory than the three bytes that it
-/// may have in the answer.
+/// A list, or the keys of a table; `null` is an empty one. A longer one is refused: an entry takes far more memory than the
+/// three bytes that it may have in the answer.
 #[derive(Debug)]
 pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
 
@@ -145,6 +147,17 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Entries<T, MO
                 return Err(de::Error::invalid_length(MOST + 1, &self));
             }
             list.push(entry);
+        }
+        Ok(list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some((key, IgnoredAny)) = entries.next_entry()? {
+            if list.len() == MOST {
+                return Err(de::Error::invalid_length(MOST + 1, &self));
+            }
+            list.push(key);
         }
         Ok(list)
     }
@@ -205,11 +218,26 @@ pub(crate) struct Names {
     pub(crate) strings: List<String, MAX_NAMES>,
 }
 
+/// The blocks that were pinned, or no longer are; or `Keys`, those that are.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Pins {
+    #[serde(alias = "Keys")]
+    pub(crate) pins: List<String, NAMED_AT_ONCE>,
+}
+
 /// A stored block.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Stored {
     pub(crate) key: String,
+}
+
+impl Stored {
+    /// Whether it is this one, under whatever name.
+    pub(crate) fn is(&self, cid: &Cid) -> bool {
+        short::<Cid>(&self.key).is_some_and(|key| key.hash() == cid.hash())
+    }
 }
 
 /// A step of a search; only `ANSWER` names providers.
@@ -283,9 +311,13 @@ mod tests {
     fn a_list_takes_memory_for_what_is_allowed() {
         let read = |text: &str| serde_json::from_str::<List<String, 2>>(text);
         assert_eq!(read("null").expect("none").0, [""; 0]);
-        assert_eq!(read(r#"["a","b"]"#).expect("two").0, ["a", "b"]);
-        let error = read(r#"["","",""]"#).expect_err("three").to_string();
-        assert!(error.contains("at most 2"), "{error}");
+        for two in [r#"["a","b"]"#, r#"{"a":{"Type":"direct"},"b":null}"#] {
+            assert_eq!(read(two).expect("two").0, ["a", "b"]);
+        }
+        for three in [r#"["","",""]"#, r#"{"a":1,"b":2,"c":3}"#] {
+            let error = read(three).expect_err("three").to_string();
+            assert!(error.contains("at most 2"), "{error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{PATIENCE, config, open, right};
 use crate::node::until;
 use crate::server::{ABSENT, Answer, Server};
+use crate::starts::told;
 
 pub(super) const FULL: &str =
     r#"{"Message":"put: write /repo/blocks/x: no space left on device","Code":0,"Type":"error"}"#;
@@ -19,7 +20,7 @@ async fn a_full_disk_of_the_daemon_is_told_and_the_node_keeps_what_was_put() {
     let absent = || Answer::Status(500, "", ABSENT);
     let server = Server::start([
         ("block/put", vec![full, Answer::Good(STORED)]),
-        ("pin/add", vec![absent(), absent(), Answer::Good(r#"{"Pins":[]}"#)]),
+        ("pin/add", vec![absent(), absent(), Answer::Pinned]),
     ])
     .await;
     let (node, _) = open(config(&server)).await.expect("opens");
@@ -34,6 +35,44 @@ async fn a_full_disk_of_the_daemon_is_told_and_the_node_keeps_what_was_put() {
     timeout(PATIENCE, server.until_asked("pin/add", 3)).await.expect("it is pinned");
     let commands = server.asked();
     assert_eq!(commands.iter().filter(|(command, _)| command == "block/put").count(), 2, "{commands:?}");
+}
+
+/// It takes away what was given, and is not pinned yet.
+#[tokio::test]
+async fn a_garbage_collection_between_giving_and_pinning_fails_no_put() {
+    let absent = || Answer::Status(500, "", ABSENT);
+    let server = Server::start([
+        ("block/put", vec![Answer::Good(STORED)]),
+        ("pin/add", vec![absent(), absent(), absent(), Answer::Pinned]),
+    ])
+    .await;
+    let (node, _) = open(config(&server)).await.expect("opens");
+    let put = node.put(&b"hello world"[..], Layout::default());
+    timeout(PATIENCE, put).await.expect("it ends").expect("it is given again");
+    let commands = server.asked();
+    assert_eq!(commands.iter().filter(|(command, _)| command == "block/put").count(), 3, "{commands:?}");
+}
+
+/// What else answers 200: a page, nothing, Kubo cut short by a proxy that drops trailers, or about something else.
+#[tokio::test]
+async fn a_good_answer_that_is_not_about_the_block_has_pinned_nothing() {
+    const NOT_THIS: [&str; 5] = [
+        "<html>welcome</html>",
+        "",
+        "{}",
+        r#"{"Pins":[]}"#,
+        r#"{"Pins":["bafkreidwslb22nkaxoadyaqlhlxgntmiq4jdenhkbrxhcq6avxlt75br5u"]}"#,
+    ];
+    for said in NOT_THIS {
+        let server =
+            Server::start(["pin/add", "pin/rm"].map(|command| (command, vec![Answer::Good(said)]))).await;
+        let (node, transport) = open(config(&server)).await.expect("opens");
+        let put = node.put(&b"hello world"[..], Layout::default());
+        let error = timeout(PATIENCE, put).await.expect("it ends").expect_err(said);
+        told(&error, ErrorKind::Unexpected, "pin/add at http://127.0.0.1:", "`api`");
+        let withdrawn = transport.fetch().expect("it fetches").withdraw(&[*right().cid()]).await;
+        told(&withdrawn.expect_err(said), ErrorKind::Unexpected, "pin/rm at http://127.0.0.1:", "`api`");
+    }
 }
 
 /// A daemon that was just started is connected to nobody whom it could tell.

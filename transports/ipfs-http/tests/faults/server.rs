@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) enum Answer {
     /// 200 and a body.
     Good(&'static str),
+    /// 200, and the names of all that was asked about, as pinned.
+    Pinned,
     /// A status, headers, and a body.
     Status(u16, &'static str, &'static str),
     /// These bytes, which may be no HTTP, and then the connection ends.
@@ -145,7 +147,7 @@ impl Server {
                 )],
             ),
         ]);
-        all.insert("pin/add", vec![Answer::Status(500, "", ABSENT), Answer::Good(r#"{"Pins":[]}"#)]);
+        all.insert("pin/add", vec![Answer::Status(500, "", ABSENT), Answer::Pinned]);
         all.insert("routing/provide", vec![Answer::Good("")]);
         for command in ["block/get?", "dag/import?", "pin/add?", "routing/findprovs?"] {
             all.insert(command, vec![Answer::Status(400, "", "argument \"it\" is required")]);
@@ -219,8 +221,17 @@ impl Server {
         let Some(answers) = at.and_then(|name| script.get_mut(name)) else {
             return Answer::Status(404, "Content-Type: text/plain\r\n", "404 page not found");
         };
-        if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+        match if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() } {
+            Answer::Pinned => Answer::Good(pins(asked).leak()),
+            answer => answer,
+        }
     }
+}
+
+fn pins(asked: &str) -> String {
+    let query = asked.split_once('?').map_or("", |(_, query)| query);
+    let names: Vec<_> = query.split('&').filter_map(|pair| pair.strip_prefix("arg=")).collect();
+    format!(r#"{{"Pins":["{}"]}}"#, names.join(r#"",""#))
 }
 
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nServer: kubo/0.43.0\r\nTrailer: X-Stream-Error\r\n\
@@ -232,6 +243,7 @@ async fn answer(to: &mut (impl AsyncWrite + Unpin), answer: Answer) -> std::io::
         [CHUNKED, head.as_bytes(), bytes, b"\r\n"].concat()
     };
     match answer {
+        Answer::Pinned => unreachable!("it was written out"),
         Answer::Good(body) | Answer::Slow(body) => {
             to.write_all(&[&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat()).await
         }

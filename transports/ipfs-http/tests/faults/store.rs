@@ -74,7 +74,7 @@ async fn other_bytes_than_were_stored_are_never_handed_out() {
 async fn a_block_is_lost_only_where_the_daemon_says_so_twice() {
     let absent = || vec![Answer::Status(500, "Content-Type: application/json\r\n", ABSENT)];
     assert_eq!(read([("block/get", absent()), ("block/stat", absent())]).await.expect("it is lost"), None);
-    let said = [("block/get", absent()), ("block/stat", vec![Answer::Good("{}")])];
+    let said = [("block/get", absent()), ("block/stat", vec![Answer::Good(STORED)])];
     assert_eq!(read(said).await.expect_err("it is there").kind(), ErrorKind::Unexpected);
     let broken = vec![Answer::Cut(b"hello")];
     assert_eq!(read([("block/get", broken)]).await.expect_err("it broke").kind(), ErrorKind::Unreachable);
