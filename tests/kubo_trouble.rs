@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use carrick_interop::{Daemon, Kubo};
-use common::{Lines, Ran, Up, carrick, init_over_kubo, run};
+use common::{Lines, Ran, Up, carrick, init_over_kubo, run, until};
 use serde_json::Value;
 
 const ID: &str = r#"{"ID":"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq","Addresses":null}"#;
@@ -211,11 +211,11 @@ fn a_killed_daemon_is_a_gap_in_a_subscription_and_messages_flow_again() {
     assert_eq!(heard.json()["text"], "before");
     assert_eq!(state(), "answers");
     kubo.kill(0).expect("dies");
-    until(|| state().starts_with("does not answer: "));
+    until("that it is noticed", || state().starts_with("does not answer: "));
     let error = node.run(["publish", "--json", "readings", "lost"]).fails(3).error();
     told(&error, "unreachable", "no connection", "ipfs daemon");
     kubo.start(0).expect("starts");
-    until(|| state() == "answers");
+    until("the daemon", || state() == "answers");
     assert!(heard.json()["gap"].is_object(), "the gap is told");
     // Until it is heard: a daemon may lose a message.
     let publishing = AtomicBool::new(true);
@@ -229,14 +229,6 @@ fn a_killed_daemon_is_a_gap_in_a_subscription_and_messages_flow_again() {
         publishing.store(false, Ordering::Relaxed);
         assert!(after);
     });
-}
-
-/// Asks again and again: a command has no events.
-fn until(there: impl Fn() -> bool) {
-    let began = std::time::Instant::now();
-    while !there() {
-        assert!(began.elapsed().as_secs() < 60, "waited in vain");
-    }
 }
 
 /// As a user checks it by hand, with the daemon's own program.
@@ -265,8 +257,10 @@ fn hears(daemon: &Daemon, node: &Up) {
     let head = format!("POST /api/v0/pubsub/sub?arg={topic} HTTP/1.1\r\nHost: kubo\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("written");
     let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    until(|| daemon.post("pubsub/ls", None).is_ok_and(|ls| String::from_utf8_lossy(&ls).contains(topic)));
-    until(|| node.run(["publish", "--json", "readings", "21.5 °C"]).ok().json()[0]["peers"] != 0);
+    until("its subscription", || {
+        daemon.post("pubsub/ls", None).is_ok_and(|ls| String::from_utf8_lossy(&ls).contains(topic))
+    });
+    until("a reader", || node.run(["publish", "--json", "readings", "21.5 °C"]).ok().json()[0]["peers"] != 0);
     let mut messages =
         lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok()).filter(Value::is_object);
     let data = messages.next().expect("a message")["data"].as_str().expect("data").to_owned();

@@ -20,6 +20,7 @@ use crate::fault::{Failure, Outcome};
 const CLOSING: Duration = Duration::from_millis(4_500);
 
 pub(super) async fn run(cx: &Cx, args: &Up) -> Outcome {
+    raise_file_limit();
     let mut stop = Stop::listen(args.until_stdin_ends)?;
     let plan = cx.config()?.check(&Registry::linked()?)?;
     let socket = socket_path(plan.data_dir())?;
@@ -39,6 +40,17 @@ pub(super) async fn run(cx: &Cx, args: &Up) -> Outcome {
     }
     served?;
     cx.term.answer(&json!({ "event": "closed" }), "closed")
+}
+
+/// A node has a socket for each peer, and over a daemon one for each topic: more than the 1,024 files that many systems allow
+/// where nobody asks for more.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the number of open files stays as it is");
+    }
 }
 
 /// Answers commands until it is told to stop. Dropping the server ends their connections.

@@ -6,8 +6,13 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Longer than anything takes that works, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where every node of the tests listens: only here, on a free port.
 pub(crate) const LOCAL: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
@@ -167,7 +172,7 @@ impl Drop for Up {
 /// A command that goes on, read line by line.
 pub(crate) struct Lines {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Lines {
@@ -176,17 +181,23 @@ impl Lines {
         let mut command = carrick(&node.dir);
         command.args(["subscribe", "--json"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program runs");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut line = String::new();
         BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
         assert!(line.contains("subscribed"), "{line}");
-        Self { child, stdout }
+        let (tell, lines) = channel();
+        std::thread::spawn(move || stdout.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { child, lines }
     }
 
     pub(crate) fn json(&mut self) -> Value {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("a line");
-        serde_json::from_str(&line).expect("an object")
+        self.within(PATIENCE).expect("a line comes in time")
+    }
+
+    /// The next line, if it comes within so long.
+    pub(crate) fn within(&mut self, time: Duration) -> Option<Value> {
+        let line = self.lines.recv_timeout(time).ok()?;
+        Some(serde_json::from_str(&line).expect("an object"))
     }
 
     pub(crate) fn code(mut self) -> i32 {
@@ -194,16 +205,23 @@ impl Lines {
     }
 }
 
-/// Waits until a node's peers are as they should be. The node is asked again and again: a command has no events.
-pub(crate) fn until_peers(node: &Up, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-    let started = std::time::Instant::now();
-    loop {
-        let peers = node.run(["peers", "--json"]).ok().json();
-        if fits(&peers) {
-            return peers;
-        }
-        assert!(started.elapsed().as_secs() < 30, "the peers stay {peers:?}");
+/// Asks again and again until it is so: a command has no events.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits until a node's peers are as they should be.
+pub(crate) fn until_peers(node: &Up, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let mut peers = vec![];
+    until("the right peers", || {
+        peers = node.run(["peers", "--json"]).ok().json();
+        fits(&peers)
+    });
+    peers
 }
 
 /// Waits until a node sees so many peers on a topic.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use carrick_core::{Cid, ErrorKind, Result};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Provide;
 use crate::rpc::calls::{RoutingProvide, millis};
@@ -53,9 +53,10 @@ async fn announce(shared: &Shared, cid: Cid) {
     for attempt in 0..TRIES {
         // Among the searches, so that neither blocks nor what the daemon answers by itself need wait for it.
         let call = RoutingProvide { arg: cid.to_string(), timeout: millis(PATIENCE) };
-        match shared.rpc.search(call, PATIENCE, MAX_ANSWER).await {
-            Ok(_) => return,
-            Err(fault) => tracing::debug!(%fault, %cid, attempt, "not announced"),
+        match timeout(PATIENCE, shared.rpc.search(call, PATIENCE, MAX_ANSWER)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(fault)) => tracing::debug!(%fault, %cid, attempt, "not announced"),
+            Err(_) => tracing::debug!(%cid, attempt, "not announced in time"),
         }
         sleep(shared.host.backoff(attempt)).await;
     }

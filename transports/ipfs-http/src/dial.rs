@@ -97,7 +97,7 @@ pub(crate) async fn disconnect(shared: &Shared, remote: &Remote) -> Result<()> {
         }
         apart.insert(remote.clone());
     }
-    if !lock(&shared.links).contains_key(remote) {
+    if lock(&shared.links).lacks(remote, shared.host.limits().connections) {
         return Ok(());
     }
     let call = SwarmDisconnect { arg: format!("/p2p/{daemon}") };

@@ -12,6 +12,7 @@ use crate::hold::{self, WIRE_BYTES};
 use crate::rpc::Fault;
 use crate::rpc::calls::{BlockGet, FindProvs, RoutingStep, millis, short};
 use crate::shared::{Shared, lock};
+use crate::swarm::look;
 
 /// The most bytes that the daemon is given at once, and one block more.
 const GIVEN_AT_ONCE: usize = 4 << 20;
@@ -30,23 +31,39 @@ pub(crate) async fn block(shared: &Shared, want: &Want) -> Result<Fetched> {
     if empty.clone().check().is_ok() {
         return Ok(Fetched { claim: empty, from: None });
     }
-    // Alone it would wait for somebody to come until the time is up.
-    let alone = shared.there.load(Ordering::Relaxed) && lock(&shared.links).is_empty();
-    let call = BlockGet { arg: want.cid.to_string(), timeout: millis(want.timeout), offline: alone };
-    let limit = want.limit_bytes.min(max_block_bytes(shared));
-    let asking = shared.rpc.fetch(call, want.timeout, limit);
-    let asking = asking.map_err(|fault| match fault.kind {
-        ErrorKind::NotFound if alone => {
-            shared.fail(ErrorKind::NoPeers, "block", "the daemon has it not, and is connected to nobody")
+    let asking = async {
+        // Alone it would wait for somebody to come until the time is up.
+        if !is_alone(shared) {
+            return ask(shared, want, false).await;
         }
-        _ => shared.failed("block", fault),
-    });
+        match ask(shared, want, true).await {
+            Err(fault) if fault.kind == ErrorKind::NotFound => {}
+            asked => return asked,
+        }
+        // Somebody may have come since the daemon was last asked for its links.
+        match look(shared).await {
+            Ok(links) if links.is_empty() => {
+                Err(Fault::new(ErrorKind::NoPeers, "the daemon has it not, and is connected to nobody"))
+            }
+            _ => ask(shared, want, false).await,
+        }
+    };
+    let asking = asking.map_err(|fault| shared.failed("block", fault));
     let late = || {
         let detail = format!("nobody brought {} within {} s", want.cid, want.timeout.as_secs_f64());
         shared.fail(ErrorKind::Timeout, "block", detail)
     };
     let bytes = timeout(want.timeout, asking).await.map_err(|_| late())??;
     Ok(Fetched { claim: Claim::new(want.cid, bytes), from: None })
+}
+
+fn is_alone(shared: &Shared) -> bool {
+    shared.there.load(Ordering::Relaxed) && lock(&shared.links).is_empty()
+}
+
+async fn ask(shared: &Shared, want: &Want, offline: bool) -> Result<Bytes, Fault> {
+    let call = BlockGet { arg: want.cid.to_string(), timeout: millis(want.timeout), offline };
+    shared.rpc.fetch(call, want.timeout, want.limit_bytes.min(max_block_bytes(shared))).await
 }
 
 /// Gives the daemon blocks of the node, pinned, so that its garbage collection leaves them alone.

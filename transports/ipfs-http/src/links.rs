@@ -30,6 +30,11 @@ impl Links {
         self.known.contains_key(remote)
     }
 
+    /// Whether there is no such link for certain: of more than `most` not all are known.
+    pub(crate) fn lacks(&self, remote: &Remote, most: usize) -> bool {
+        self.known.len() < most && !self.contains_key(remote)
+    }
+
     /// Notes a link that was made just now; answers whether it is new.
     pub(crate) fn made(&mut self, info: PeerInfo) -> bool {
         self.as_of = Some(Instant::now());

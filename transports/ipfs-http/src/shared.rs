@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, Remote, Result, Topic};
+use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, Notice, Remote, Result, Topic};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use crate::links::Links;
 use crate::pubsub::{Echoes, Joined, OnTopic, Waiting};
 use crate::rpc::{Fault, Rpc};
 
+/// How soon the daemon is taken to have forgotten again what it was given, where nothing but a broken subscription says so.
+const FORGETS_EVERY: Duration = Duration::from_secs(300);
+
 /// What the parts of the transport and its tasks share. The transport ends it by cancelling `closed`.
 pub(crate) struct Shared {
     pub(crate) host: Host,
@@ -21,8 +25,10 @@ pub(crate) struct Shared {
     pub(crate) rpc: Rpc,
     /// Our own daemon, as it said last.
     pub(crate) own: Mutex<Own>,
-    /// When it was last asked who it is; held while it is asked.
-    pub(crate) identified: tokio::sync::Mutex<Instant>,
+    /// When it was last asked who it is, and how that failed; held while it is asked.
+    pub(crate) identified: tokio::sync::Mutex<(Instant, Option<(ErrorKind, String)>)>,
+    /// When it was last taken to have forgotten what it was given.
+    pub(crate) forgot: Mutex<Option<Instant>>,
     pub(crate) topics: Mutex<BTreeMap<Topic, Joined>>,
     /// Who is on the topics that matter to the node.
     pub(crate) peers: Mutex<BTreeMap<Topic, OnTopic>>,
@@ -59,6 +65,16 @@ impl Shared {
     /// Our own daemon as a remote: what is given to it, or taken from it, crosses this link.
     pub(crate) fn own_daemon(&self) -> Remote {
         Remote::Foreign(self.daemon())
+    }
+
+    /// Tells that the daemon may have forgotten what it was given. Not too often: to look costs a walk of the store, and there are
+    /// proxies that cut each subscription every minute.
+    pub(crate) fn may_have_forgotten(&self) {
+        let mut last = lock(&self.forgot);
+        if last.is_none_or(|last| last.elapsed() > FORGETS_EVERY) {
+            *last = Some(Instant::now());
+            self.host.notice(Notice::Forgot);
+        }
     }
 
     /// Names the instance in an error.

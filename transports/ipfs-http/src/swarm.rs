@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use carrick_core::{Direction, Multiaddr, Notice, PeerId, PeerInfo, Remote, Topic};
+use carrick_core::{Direction, ErrorKind, Multiaddr, Notice, PeerId, PeerInfo, Remote, Topic};
 use futures::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep};
 
@@ -62,6 +62,7 @@ fn replace_links(shared: &Shared, asked: Instant, found: &BTreeMap<Remote, PeerI
     let changes = links.replace(asked, found);
     // Told under the lock: two looks at once must not tell in another order than they looked.
     for gone in changes.gone {
+        leave_all(shared, &gone);
         shared.host.notice(Notice::Down(gone));
     }
     for info in changes.new {
@@ -71,13 +72,13 @@ fn replace_links(shared: &Shared, asked: Instant, found: &BTreeMap<Remote, PeerI
 
 /// Asks who takes part in a topic, and tells what changed.
 async fn look_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
-    let arg = encoded(wire_name(shared, topic).as_bytes());
+    let (asked, arg) = (Instant::now(), encoded(wire_name(shared, topic).as_bytes()));
     let answer: Names = shared.rpc.json(PubsubPeers { arg }, Payload::Nothing).await?;
     let mut found: BTreeSet<Remote> = answer.strings.0.iter().filter_map(|id| remote(id)).collect();
     if has_neighbour(shared, topic).await? {
         found.insert(shared.own_daemon());
     }
-    replace_peers(shared, topic, found.clone());
+    replace_peers(shared, topic, asked, found.clone());
     Ok(found.into_iter().collect())
 }
 
@@ -85,7 +86,7 @@ async fn look_at(shared: &Shared, topic: &Topic) -> Result<Vec<Remote>, Fault> {
 /// only what it brings shows that it is not alone.
 async fn has_neighbour(shared: &Shared, topic: &Topic) -> Result<bool, Fault> {
     if let Some(joined) = lock(&shared.topics).get(topic) {
-        return Ok(joined.has_neighbour.load(Ordering::Relaxed));
+        return Ok(joined.has_neighbour(shared));
     }
     let on: Names = shared.rpc.json(PubsubLs {}, Payload::Nothing).await?;
     Ok(on.strings.0.contains(&encoded(wire_name(shared, topic).as_bytes())))
@@ -104,9 +105,13 @@ pub(crate) async fn keep_looking_at(shared: &Shared, topic: &Topic) -> Result<Ve
     look_at(shared, topic).await
 }
 
-fn replace_peers(shared: &Shared, topic: &Topic, found: BTreeSet<Remote>) {
+fn replace_peers(shared: &Shared, topic: &Topic, asked: Instant, found: BTreeSet<Remote>) {
     let mut topics = lock(&shared.peers);
-    let Some(known) = topics.get_mut(topic) else { return };
+    let Some(known) = topics.get_mut(topic).filter(|known| known.as_of.is_none_or(|as_of| as_of <= asked))
+    else {
+        return;
+    };
+    known.as_of = Some(asked);
     let before = std::mem::replace(&mut known.peers, found);
     for left in before.difference(&known.peers) {
         shared.host.notice(Notice::Left(left.clone(), topic.clone()));
@@ -116,20 +121,40 @@ fn replace_peers(shared: &Shared, topic: &Topic, found: BTreeSet<Remote>) {
     }
 }
 
+/// Whoever is gone takes part in nothing; once it is back it is told of anew.
+fn leave_all(shared: &Shared, remote: &Remote) {
+    for (topic, on) in lock(&shared.peers).iter_mut() {
+        if on.peers.remove(remote) {
+            shared.host.notice(Notice::Left(remote.clone(), topic.clone()));
+        }
+    }
+}
+
 /// Stops looking for those on a topic; from now on nobody is known to be there.
 pub(crate) fn forget_peers(shared: &Shared, topic: &Topic) {
-    replace_peers(shared, topic, BTreeSet::new());
-    lock(&shared.peers).remove(topic);
+    let mut topics = lock(&shared.peers);
+    if let Some(on) = topics.remove(topic) {
+        all_left(shared, topic, on.peers);
+    }
+}
+
+fn all_left(shared: &Shared, topic: &Topic, peers: BTreeSet<Remote>) {
+    for left in peers {
+        shared.host.notice(Notice::Left(left, topic.clone()));
+    }
 }
 
 /// The topics to ask about. Those on which nothing waits any more are forgotten.
 fn topics_to_look_at(shared: &Shared) -> Vec<Topic> {
-    let now = Instant::now();
-    let all = lock(&shared.peers).iter().map(|(topic, on)| (topic.clone(), on.until)).collect::<Vec<_>>();
-    let (past, due): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(_, until)| until.is_some_and(|at| at < now));
-    past.iter().for_each(|(topic, _)| forget_peers(shared, topic));
-    due.into_iter().map(|(topic, _)| topic).collect()
+    let (now, mut topics) = (Instant::now(), lock(&shared.peers));
+    topics.retain(|topic, on| {
+        let waits = on.until.is_none_or(|at| at >= now);
+        if !waits {
+            all_left(shared, topic, std::mem::take(&mut on.peers));
+        }
+        waits
+    });
+    topics.keys().cloned().collect()
 }
 
 /// Looks at the daemon again and again for as long as the transport is open.
@@ -141,11 +166,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             Ok(()) => {
                 tracing::info!(at = %shared.rpc.endpoint(), "the daemon is back");
                 shared.host.fact("state", "answers");
-                again(&shared).await;
-                // It may have been given another repository, or have lost what was not on its disk yet.
-                shared.host.notice(Notice::Forgot);
                 // Over a connection that only seems to stand nothing would ever come.
                 lock(&shared.topics).values().for_each(|joined| joined.renewal.if_older(lost_at));
+                // It may have been given another repository, or have lost what was not on its disk yet.
+                shared.host.notice(Notice::Forgot);
+                again(&shared).await;
             }
             Err(fault) => {
                 away(&shared, &fault);
@@ -175,13 +200,35 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 async fn poll_topics(shared: &Shared) -> Result<(), Fault> {
     let looks = topics_to_look_at(shared).into_iter();
     let looks = looks.map(|topic| async move { look_at(shared, &topic).await.err() });
-    // One that fails is no reason not to ask about the others.
-    let failed: Vec<Option<Fault>> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+    let mut failed = None;
+    while let Some(looked) = looks.next().await {
+        match looked {
+            // Nor will the others be answered: the next survey shows whether the daemon is there.
+            Some(fault) if matches!(fault.kind, ErrorKind::Timeout | ErrorKind::Unreachable) => {
+                return Err(fault);
+            }
+            // One that fails is no reason not to ask about the others.
+            looked => failed = failed.or(looked),
+        }
+    }
+    renew_silent(shared);
     let joined: Vec<Topic> = lock(&shared.topics).keys().cloned().collect();
     if !joined.is_empty() {
         renew_forgotten(shared, &joined).await?;
     }
-    failed.into_iter().flatten().next().map_or(Ok(()), Err)
+    failed.map_or(Ok(()), Err)
+}
+
+/// Opens anew the subscriptions that did not bring back what was sent.
+fn renew_silent(shared: &Shared) {
+    let overdue = lock(&shared.echoes).overdue();
+    let topics = lock(&shared.topics);
+    for (topic, sent) in overdue {
+        if let Some(joined) = topics.get(&topic) {
+            joined.renewal.if_older(sent);
+        }
+    }
 }
 
 /// Opens anew the subscriptions that the daemon does not know of.
@@ -211,7 +258,7 @@ fn away(shared: &Shared, fault: &Fault) {
 fn lost(shared: &Shared) {
     replace_links(shared, Instant::now(), &BTreeMap::new());
     for topic in topics_to_look_at(shared) {
-        replace_peers(shared, &topic, BTreeSet::new());
+        replace_peers(shared, &topic, Instant::now(), BTreeSet::new());
     }
 }
 
@@ -231,12 +278,14 @@ pub(crate) fn own(identity: &Identity) -> Own {
 pub(crate) async fn identify(shared: &Shared) -> Result<(), Fault> {
     let wanted = Instant::now();
     let mut asked = shared.identified.lock().await;
-    if *asked >= wanted {
-        return Ok(());
+    if asked.0 >= wanted {
+        let failed = asked.1.as_ref().map(|(kind, why)| Fault::new(*kind, why.clone()));
+        return failed.map_or(Ok(()), Err);
     }
     let asking = Instant::now();
-    let now = own(&who(&shared.rpc).await?);
-    *asked = asking;
+    let answer = who(&shared.rpc).await;
+    *asked = (asking, answer.as_ref().err().map(|fault| (fault.kind, fault.to_string())));
+    let now = own(&answer?);
     let before = std::mem::replace(&mut *lock(&shared.own), now.clone());
     if before.id != now.id {
         tracing::warn!(before = %before.id, now = %now.id, "another daemon answers; from now on it is this node's");

@@ -10,7 +10,6 @@ mod pace;
 mod publish;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,16 +29,24 @@ use crate::swarm::{forget_peers, identify};
 
 /// What a line of a subscription may have beside a message in base64: names.
 const BESIDE: usize = 8 << 10;
-/// The longest wait before a broken subscription is tried again.
+/// The longest wait before a broken subscription is tried again, and how long one must have stood that is tried soon.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+const STABLE: Duration = Duration::from_secs(10);
 
 /// A topic that the node takes part in.
 pub(crate) struct Joined {
     /// Ends the subscription.
     left: CancellationToken,
     pub(crate) renewal: Arc<Renewal>,
-    /// Whether our own daemon brought what we did not send: somebody else uses it for this topic. It never says so.
-    pub(crate) has_neighbour: AtomicBool,
+    /// When our own daemon last brought what we did not send: somebody else uses it for this topic. It never says so.
+    neighbour: Option<Instant>,
+}
+
+impl Joined {
+    /// Whether another program was heard over our own daemon not long ago.
+    pub(crate) fn has_neighbour(&self, shared: &Shared) -> bool {
+        self.neighbour.is_some_and(|heard| heard.elapsed() < shared.host.limits().outbox_time)
+    }
 }
 
 /// Opens a subscription anew.
@@ -66,6 +73,8 @@ impl Renewal {
 #[derive(Default)]
 pub(crate) struct OnTopic {
     pub(crate) peers: BTreeSet<Remote>,
+    /// When the newest answer was asked for.
+    pub(crate) as_of: Option<Instant>,
     /// How long they are looked for where the node has only published; `None` while it takes part.
     pub(crate) until: Option<Instant>,
 }
@@ -89,7 +98,7 @@ pub(crate) async fn join(shared: &Arc<Shared>, topic: &Topic) -> Result<()> {
             return Ok(());
         }
         let (left, renewal) = (left.clone(), Arc::clone(&renewal));
-        topics.insert(topic.clone(), Joined { left, renewal, has_neighbour: AtomicBool::new(false) });
+        topics.insert(topic.clone(), Joined { left, renewal, neighbour: None });
     }
     lock(&shared.peers).entry(topic.clone()).or_default().until = None;
     let listening = keep(Arc::clone(shared), topic.clone(), answer, renewal);
@@ -133,23 +142,24 @@ async fn keep(shared: Arc<Shared>, topic: Topic, first: Answer, renewal: Arc<Ren
     loop {
         match opened {
             Ok(answer) => {
+                let began = Instant::now();
                 if attempt > 0 {
                     shared.host.count("resubscribed", 1);
                     *lock(&renewal.opened) = Instant::now();
                     shared.host.notice(Notice::Gap { topic: Some(topic.clone()), missed: None });
                     // The daemon may have been started again so soon that nothing else has noticed it.
-                    shared.host.notice(Notice::Forgot);
+                    shared.may_have_forgotten();
                     shared.wake.notify_one();
                 }
                 let fault = tokio::select! {
                     biased;
-                    () = renewal.wanted.notified() => Fault::new(ErrorKind::Unexpected, "the daemon forgot it"),
+                    () = renewal.wanted.notified() => Fault::new(ErrorKind::Unexpected, "nothing comes over it"),
                     fault = read(&shared, &topic, answer) => fault,
                 };
                 tracing::warn!(%topic, %fault, "a subscription broke; it is opened again");
                 shared.host.count("subscription_lost", 1);
                 shared.wake.notify_one();
-                attempt = 1;
+                attempt = if began.elapsed() < STABLE { attempt + 1 } else { 1 };
             }
             Err(fault) => {
                 tracing::debug!(%topic, %fault, attempt, "a subscription could not be opened");
@@ -197,10 +207,13 @@ fn take(shared: &Shared, topic: &Topic, line: &[u8]) {
         return shared.host.count("quiet", 1);
     }
     // Held until it is delivered: once it is left, nothing comes.
-    let topics = lock(&shared.topics);
-    let Some(joined) = topics.get(topic) else { return };
-    if from == shared.own_daemon() && !joined.has_neighbour.swap(true, Ordering::Relaxed) {
-        shared.wake.notify_one();
+    let mut topics = lock(&shared.topics);
+    let Some(joined) = topics.get_mut(topic) else { return };
+    if from == shared.own_daemon() {
+        if !joined.has_neighbour(shared) {
+            shared.wake.notify_one();
+        }
+        joined.neighbour = Some(Instant::now());
     }
     let Some(slot) = shared.host.try_slot(&from) else {
         // It is counted where there was no room.

@@ -27,6 +27,8 @@ pub(crate) async fn publish(shared: &Shared, message: &Outgoing) -> Result<Recei
         let detail = format!("a message of {size} bytes; at most {limit} are allowed");
         return Err(shared.fail(ErrorKind::TooLarge, "publish", detail));
     }
+    // Asked before it is sent: whoever comes after that has not got it, and the node sends it again.
+    let alone = is_alone(shared, &message.topic).await;
     let (done, sent) = oneshot::channel();
     let count = shared.waiting.push(Job { message: message.clone(), done });
     if count > 0 {
@@ -40,7 +42,7 @@ pub(crate) async fn publish(shared: &Shared, message: &Outgoing) -> Result<Recei
         Err(_) => return Err(too_many(shared, ErrorKind::Timeout)),
     }
     // Whom it reaches the daemon does not say; that there is nobody it does.
-    Ok(if is_alone(shared, &message.topic).await { Receipt::counted(0, vec![]) } else { Receipt::unknown() })
+    Ok(if alone { Receipt::counted(0, vec![]) } else { Receipt::unknown() })
 }
 
 fn too_many(shared: &Shared, kind: ErrorKind) -> Error {
@@ -87,8 +89,13 @@ async fn send(shared: &Shared, message: &Outgoing) -> Result<(), Fault> {
     let patience = shared.rpc.patience();
     let sent = timeout(patience, give(shared, message)).await;
     let sent = sent.unwrap_or_else(|_| Err(Fault::silent("the message was not taken", patience)));
-    if comes_back && sent.is_err() {
-        lock(&shared.echoes).take(&message.topic, &id);
+    if let (true, Err(fault)) = (comes_back, &sent) {
+        let mut echoes = lock(&shared.echoes);
+        match fault.kind {
+            // It may have been taken all the same.
+            ErrorKind::Timeout | ErrorKind::Unreachable => echoes.doubt(&message.topic, &id),
+            _ => drop(echoes.take(&message.topic, &id)),
+        }
     }
     sent
 }

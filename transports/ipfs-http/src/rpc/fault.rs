@@ -11,6 +11,8 @@ const MAX_WORDS: usize = 300;
 
 const IS_IT_THERE: &str =
     "is the daemon running (`ipfs daemon`), and is that its address? It is `api` in the configuration";
+const FILES: &str =
+    "each topic takes a connection: raise the number of open files (`ulimit -n`) of this node";
 const CERTIFICATE: &str = "`api` must name the daemon as its certificate does, and `ca` the file of the certificate that signed it \
                            where the system does not trust that";
 const NO_TLS: &str = "it speaks no TLS: write `api` with http://, or correct it";
@@ -80,6 +82,7 @@ impl Fault {
         let why = why.to_string();
         let hint = match () {
             () if why.contains("certificate") => CERTIFICATE,
+            () if why.contains("Too many open files") => FILES,
             () if why.contains("InvalidContentType") || why.contains("handshake") => NO_TLS,
             () => IS_IT_THERE,
         };

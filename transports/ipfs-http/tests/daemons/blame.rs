@@ -64,9 +64,9 @@ async fn the_author_of_what_is_refused_is_banned_and_its_daemon_brings_others_al
     };
     assert_eq!(who, Remote::Peer(bad.peer_id()));
     assert!(counted(&judge, "rejected").await >= 10);
-    for peer in judge.peers().await.expect("peers") {
-        assert_eq!((peer.remote.to_string().contains(&far.id), peer.reputation), (true, 0.0), "{peer:?}");
-    }
+    let peers = judge.peers().await.expect("peers");
+    assert!(peers.iter().any(|peer| peer.remote.to_string().contains(&far.id)), "{peers:?}");
+    assert!(peers.iter().all(|peer| peer.reputation == 0.0), "{peers:?}");
     loop {
         match soon("the good", heard(&good, &topic(), "good", &mut subscription)).await.as_str() {
             "good" => break,

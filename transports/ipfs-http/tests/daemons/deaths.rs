@@ -1,6 +1,7 @@
 //! Daemons that die in the middle of something: what is told, what is left, and how soon all is well again.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use carrick_core::dag::Layout;
@@ -15,8 +16,8 @@ use tokio::time::timeout;
 use super::node::until;
 use super::{config, content, heard, open, pair, soon, topic};
 
-/// How soon a node is well again once its daemon is back.
-const BACK: Duration = Duration::from_secs(5);
+/// How soon a node is well again once its daemon is back: it takes 2 s as a rule, and longer on a busy machine.
+const BACK: Duration = Duration::from_secs(20);
 
 async fn back<T>(what: &str, happens: impl Future<Output = T>) -> T {
     timeout(BACK, happens).await.unwrap_or_else(|_| panic!("{what} did not come back within {BACK:?}"))
@@ -102,7 +103,7 @@ async fn a_subscription_is_back_soon_after_its_daemon() {
 async fn a_daemon_that_stops_for_a_while_is_noticed_and_goes_on() {
     let mut kubo = Kubo::run(1, &[]).expect("a daemon");
     let mut config = config(&kubo.daemons()[0]);
-    config.request_timeout = Seconds(Duration::from_secs(1));
+    config.request_timeout = Seconds(Duration::from_secs(3));
     let (one, transport) = open(config.clone()).await.expect("opens");
     let (other, _) = open(config).await.expect("opens");
     let mut subscription = other.subscribe(&topic()).await.expect("subscribes");
@@ -169,9 +170,11 @@ async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
             }
         }
     };
+    let load_heard = AtomicU64::new(0);
     let listening = async {
         loop {
             at_one.message().await;
+            load_heard.fetch_add(1, Ordering::Relaxed);
         }
     };
     let story = async {
@@ -185,11 +188,12 @@ async fn a_daemon_that_is_started_again_under_load_takes_up_where_it_was() {
                 at_other.hears(&one).await;
             };
             back("messages", again).await;
+            let before = load_heard.load(Ordering::Relaxed);
+            soon("the load", until(async || load_heard.load(Ordering::Relaxed) > before)).await;
         }
     };
     tokio::select! {
         ((), ()) = join(loading, listening) => unreachable!("they go on for ever"),
         () = story => {}
     }
-    assert!(at_one.1.len() > 3, "the load was heard");
 }

@@ -6,6 +6,7 @@ use carrick_core::{Limits, Node, Subscription, Topic};
 use carrick_interop::{Daemon, Kubo};
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::node::until;
 use super::{builder, config, heard, node, soon, text};
@@ -15,9 +16,17 @@ const MANY: usize = 1_000;
 const SOME: [usize; 5] = [0, 1, 499, 998, 999];
 
 async fn roomy(daemon: &Daemon) -> Node {
+    allow_files();
     let mut limits = Limits::default();
     limits.topics_per_peer = MANY;
     node::over(builder().limits(limits), config(daemon)).await.expect("opens").0
+}
+
+/// Each topic takes a connection, and many systems allow 1,024 files where nobody asks for more.
+fn allow_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("allowed");
 }
 
 fn joined(daemon: &Daemon) -> usize {

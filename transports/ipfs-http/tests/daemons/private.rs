@@ -3,7 +3,7 @@
 use carrick_core::{ErrorKind, PeerAddr};
 use carrick_interop::Kubo;
 
-use super::{config, open, pair, soon, text, topic};
+use super::{config, hears, open, pair, soon, topic};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -14,8 +14,7 @@ async fn nodes_behind_daemons_with_a_swarm_key_meet_and_a_stranger_does_not_get_
     let mut subscription = other.subscribe(&topic()).await.expect("subscribes");
     let _also = one.subscribe(&topic()).await.expect("subscribes");
     soon("a reader", one.ready(&topic(), 1)).await.expect("ready");
-    one.publish(&topic(), "among ourselves").await.expect("publishes");
-    assert_eq!(text(&mut subscription).await, "among ourselves");
+    hears(&one, "among ourselves", &mut subscription).await;
     let strangers = Kubo::run(1, &[]).expect("a daemon without the key");
     let (stranger, transport) = open(config(&strangers.daemons()[0])).await.expect("opens");
     let inside: PeerAddr = kubo.daemons()[0].addrs[0].parse().expect("an address");

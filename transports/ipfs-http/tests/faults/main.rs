@@ -1,5 +1,6 @@
 //! What a daemon does that hangs, lies, breaks off or is none; on a server that does it when it is told to.
 
+mod flaps;
 #[path = "../common/node.rs"]
 mod node;
 mod puts;
