@@ -75,6 +75,9 @@ impl Node {
     /// others run after every block that it reads, and a put waits for it only where it puts a block that is being deleted at
     /// that moment.
     ///
+    /// It sees what is stored and pinned through this node, [`store`](Self::store) included, and not what is written through a
+    /// handle of the store from before the node was opened.
+    ///
     /// Transports that serve from a store of their own let go of a block before it is deleted. One that they do not let go
     /// is counted as `withdraw_failed` and stays until the next collection.
     ///
