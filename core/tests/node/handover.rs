@@ -4,11 +4,13 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carrick_core::{ErrorKind, MemoryStore, Notice, Owner, Serving, Store as _};
+use carrick_core::{
+    ErrorKind, Keep, MemoryStore, MessageId, Notice, Owner, Relay, Serving, Store as _, TopicRules,
+};
 
 use tokio::time::Instant;
 
-use crate::support::{Call, Does, Wire, on, raw, remote, settle, within};
+use crate::support::{Call, Does, Envelope, Wire, on, open, raw, remote, settle, topic, within};
 
 /// As long as the next block may be in coming while others wait to be handed over with it.
 const LULL: Duration = Duration::from_secs(1);
@@ -60,6 +62,20 @@ async fn who_fetches_does_not_wait_until_it_is_handed_over() {
     let mut all = blocks.map(|block| *block.cid());
     all.sort_unstable();
     assert_eq!(provided, all);
+}
+
+/// Others fetch it by its id.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_kept_is_handed_over() {
+    let wire = daemon();
+    let mut rules = TopicRules::default();
+    rules.keep = Keep::Everything;
+    let (_node, _subscription) = open(on(&wire).topic(topic(), rules)).await;
+    let message = Envelope::by(1, 1, "hello").encode();
+    assert_eq!(wire.deliver(&remote(1), message.clone()).await, Relay::Accept);
+    tokio::time::sleep(LULL).await;
+    settle().await;
+    assert_eq!(wire.provided(), [*MessageId::of(&message).cid()]);
 }
 
 #[tokio::test(start_paused = true)]

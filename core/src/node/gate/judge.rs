@@ -418,6 +418,9 @@ impl Core {
         let hold = self.holds.hold();
         hold.add(kept()).await;
         self.store.put(std::slice::from_ref(&block)).await?;
+        if let Some(router) = self.router() {
+            router.hand_over_later(block.cid());
+        }
         let pins =
             kept().map(|cid| Pin { cid: *cid, owner: Owner::topic(message.topic()), depth: PinDepth::Block });
         try_join_all(pins.map(async |pin| self.store.pin(&pin).await)).await.map(drop)
