@@ -428,21 +428,23 @@ impl Download {
         }
     }
 
+    /// On a slow line the last of those that were asked for at once comes long after the first: only that none comes ends it.
     async fn fetch_singly(&mut self) -> Result<()> {
         let (mut seen, mut queue) = (HashSet::from([self.root]), VecDeque::from([self.root]));
         let mut asked = FuturesUnordered::new();
         loop {
             while asked.len() < AT_ONCE {
                 let Some(cid) = queue.pop_front() else { break };
-                let (router, hints, idle) = (Arc::clone(&self.router), self.hints.clone(), self.idle);
+                let (router, hints, deadline) = (Arc::clone(&self.router), self.hints.clone(), self.deadline);
                 let keeping = Arc::clone(&self.keeping);
                 asked.push(async move {
                     keeping.hold.add([&cid]).await;
                     let there = router.core.store.has(&cid).await?;
-                    router.block(&cid, hints, idle).await.map(|landed| (there, landed))
+                    router.block(&cid, hints, deadline).await.map(|landed| (there, landed))
                 });
             }
-            let Some(landed) = asked.next().await else { return Ok(()) };
+            let landed = tokio::time::timeout(self.idle, asked.next()).await;
+            let Some(landed) = landed.map_err(|_| stalled(self.idle))? else { return Ok(()) };
             // Who sent it does not tell whether it came: not every wire names them.
             let (there, (block, from)) = landed?;
             if !there {

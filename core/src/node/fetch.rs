@@ -27,6 +27,8 @@ type Begin = (Teller<Result<Landed>>, CancellationToken);
 
 /// Lies of one block's providers before its search ends.
 const MAX_LIARS: usize = 8;
+/// Longer than anybody waits for a block, and short enough to count with.
+const A_DAY: Duration = Duration::from_secs(86_400);
 /// Hinted peers dialled for one block.
 const MAX_DIALS: usize = 3;
 
@@ -145,7 +147,7 @@ impl Router {
             }
             Err(error) => return Err(error),
         }
-        let landed = tokio::time::timeout(deadline, self.join_flight((*cid, limit), hints)).await;
+        let landed = tokio::time::timeout(deadline, self.join_flight((*cid, limit), hints, deadline)).await;
         landed.unwrap_or_else(|_| {
             let detail = format!("{cid} did not come within {} s", deadline.as_secs_f64());
             Err(Error::new(ErrorKind::Timeout, "fetch", detail))
@@ -153,14 +155,21 @@ impl Router {
     }
 
     /// Waits for the flight there is, or begins one. It goes on while anybody waits.
-    async fn join_flight(self: &Arc<Self>, wanted: Wanted, hints: Vec<PeerId>) -> Result<Landed> {
+    async fn join_flight(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        hints: Vec<PeerId>,
+        deadline: Duration,
+    ) -> Result<Landed> {
         let (flight, begin) = self.flights.join(wanted);
         if let Some((tell, end)) = begin {
             let (router, this) = (Arc::clone(self), Arc::downgrade(&flight));
+            // Whoever joins it may have longer.
+            let time = deadline.max(self.core.limits.fetch_deadline);
             self.core.tasks.spawn(async move {
                 let landed = tokio::select! {
                     biased;
-                    landed = router.search(wanted, hints) => Some(landed),
+                    landed = router.search(wanted, hints, time) => Some(landed),
                     () = end.cancelled() => None,
                 };
                 router.flights.forget(&wanted, &this);
@@ -173,12 +182,12 @@ impl Router {
         landed.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "fetch", "the node closed")))
     }
 
-    async fn search(&self, wanted: Wanted, hints: Vec<PeerId>) -> Result<Landed> {
+    async fn search(&self, wanted: Wanted, hints: Vec<PeerId>, time: Duration) -> Result<Landed> {
         let _room = self.flights.room.acquire().await;
         let limit = self.core.limits.flights;
         let flying = limit.saturating_sub(self.flights.room.available_permits());
         self.core.peaks.note(NODE, [("flights", flying, limit)]);
-        let search = Search::new(wanted, hints, self.core.limits.fetch_deadline);
+        let search = Search::new(wanted, hints, time.min(A_DAY));
         for again in [false, true] {
             if again && !self.dial_hints(&search.want.hints).await {
                 break;

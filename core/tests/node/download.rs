@@ -218,6 +218,39 @@ async fn get_works_block_by_block_where_no_wire_brings_more() {
     assert!(error.hint().is_some());
 }
 
+/// The idle limit is for the next block, not for each from when it was asked for; and one block may take its part of the
+/// deadline, however long a fetch takes otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_slow_line_brings_a_dag_block_by_block() {
+    for seconds in [2, 9] {
+        let wire = Wire::new().singly();
+        let node = node(&wire).await;
+        let leaves: Vec<_> = (0..20_u8).map(|n| raw(vec![n; 100])).collect();
+        let root = linking("root", &leaves.iter().map(|leaf| *leaf.cid()).collect::<Vec<_>>());
+        wire.serves(remote(1), leaves.iter().chain([&root]));
+        wire.brings(Duration::from_secs(seconds)).await;
+        let options = GetOptions { deadline: Some(Duration::from_secs(200)), ..GetOptions::default() };
+        let got = within(node.get(root.cid(), options)).await.expect("it goes on");
+        assert_eq!((got.blocks, got.time), (21, Duration::from_secs(21 * seconds)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_keeps_its_limits_block_by_block_too() {
+    let wire = Wire::new().singly();
+    let node = node(&wire).await;
+    let tree = tree();
+    wire.serves(remote(1), &tree);
+    wire.brings(Duration::from_secs(5)).await;
+    for (deadline, idle, ends) in [(60, 4, 4), (3, 10, 3)] {
+        let [deadline, idle] = [deadline, idle].map(|seconds| Some(Duration::from_secs(seconds)));
+        let options = GetOptions { deadline, idle, ..GetOptions::default() };
+        let began = Instant::now();
+        let error = node.get(tree[0].cid(), options).await.expect_err("late");
+        assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Timeout, Duration::from_secs(ends)));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn get_asks_a_wire_of_single_blocks_for_what_no_other_has() {
     let (whole, single) = (Wire::new(), Wire::new().singly());

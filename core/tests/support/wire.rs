@@ -78,6 +78,7 @@ struct Strings {
     refuses: Mutex<Option<(Vec<Cid>, ErrorKind)>>,
     clings: Mutex<Option<(Vec<Cid>, ErrorKind)>>,
     taking: Mutex<Duration>,
+    line: tokio::sync::Mutex<Duration>,
 }
 
 impl fmt::Debug for Strings {
@@ -111,6 +112,7 @@ impl Wire {
             refuses: Mutex::default(),
             clings: Mutex::default(),
             taking: Mutex::default(),
+            line: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -242,6 +244,11 @@ impl Wire {
         *lock(&self.0.lag) = lag;
     }
 
+    /// Brings single blocks one after the other, each in so long.
+    pub(crate) async fn brings(&self, each: Duration) {
+        *self.0.line.lock().await = each;
+    }
+
     /// What happens during a publish.
     pub(crate) fn on_publish(&self, act: impl Fn(&Host, &Outgoing) + Send + 'static) {
         *lock(&self.0.on_publish) = Some(Box::new(act));
@@ -297,6 +304,13 @@ impl Strings {
         let lag = std::mem::take(&mut *lock(&self.lag));
         if !lag.is_zero() {
             tokio::time::sleep(lag).await;
+        }
+    }
+
+    async fn carry(&self) {
+        let each = self.line.lock().await;
+        if !each.is_zero() {
+            tokio::time::sleep(*each).await;
         }
     }
 
@@ -468,6 +482,7 @@ impl Fetch for Opened {
         self.strings.note(Call::Block(want.clone()));
         let mut unanswered = Unanswered(&self.strings, Some(want.cid));
         self.strings.wait().await;
+        self.strings.carry().await;
         let answer = self.strings.answer(want).await;
         unanswered.1 = None;
         answer
