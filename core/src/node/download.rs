@@ -237,6 +237,10 @@ fn unasked(cid: &Cid) -> Error {
     Error::new(ErrorKind::Integrity, "fetch_dag", format!("{cid} came, which nobody asked for"))
 }
 
+fn too_many(operation: &'static str, most: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, operation, format!("more than {most} blocks"))
+}
+
 /// Which blocks of a DAG are still to come.
 struct Arriving {
     expected: HashMap<Cid, u32>,
@@ -273,7 +277,7 @@ impl Arriving {
             }
         }
         if self.expected.len() + self.came.len() > MAX_DAG {
-            return Err(Error::new(ErrorKind::TooLarge, "fetch_dag", format!("more than {MAX_DAG} blocks")));
+            return Err(too_many("fetch_dag", MAX_DAG));
         }
         Ok(())
     }
@@ -383,9 +387,8 @@ impl Download {
     /// The first blocks under the root that are not in the store; what is under them is not known yet.
     async fn missing(&self) -> Result<Vec<Cid>> {
         let store = &self.router.core.store;
-        let (mut seen, mut missing) = (HashSet::from([self.root]), Vec::new());
-        let mut queue = VecDeque::from([self.root]);
-        while let Some(cid) = queue.pop_front() {
+        let (mut walk, mut missing) = (Walk::new(self.root, MAX_DAG), Vec::new());
+        while let Some(cid) = walk.next() {
             CidPolicy::check(&cid)?;
             self.keeping.hold.add([&cid]).await;
             if cid.codec() == RAW {
@@ -393,11 +396,11 @@ impl Download {
                     missing.push(cid);
                 }
             } else if let Some(block) = store.get(&cid).await? {
-                queue.extend(dag::links(&block)?.into_iter().filter(|link| seen.insert(*link)));
+                walk.meet(dag::links(&block)?)?;
             } else {
                 missing.push(cid);
             }
-            if missing.len() == MAX_ROOTS || seen.len() > MAX_DAG {
+            if missing.len() == MAX_ROOTS {
                 break;
             }
         }
@@ -430,11 +433,11 @@ impl Download {
 
     /// On a slow line the last of those that were asked for at once comes long after the first: only that none comes ends it.
     async fn fetch_singly(&mut self) -> Result<()> {
-        let (mut seen, mut queue) = (HashSet::from([self.root]), VecDeque::from([self.root]));
+        let mut walk = Walk::new(self.root, MAX_DAG);
         let mut asked = FuturesUnordered::new();
         loop {
             while asked.len() < AT_ONCE {
-                let Some(cid) = queue.pop_front() else { break };
+                let Some(cid) = walk.next() else { break };
                 let (router, hints, deadline) = (Arc::clone(&self.router), self.hints.clone(), self.deadline);
                 let keeping = Arc::clone(&self.keeping);
                 asked.push(async move {
@@ -450,13 +453,56 @@ impl Download {
             if !there {
                 self.count(&block, from);
             }
-            queue.extend(dag::links(&block)?.into_iter().filter(|link| seen.insert(*link)));
+            walk.meet(dag::links(&block)?)?;
         }
+    }
+}
+
+/// A DAG gone through breadth first, each block once.
+struct Walk {
+    seen: HashSet<Cid>,
+    waiting: VecDeque<Cid>,
+    /// Blocks that it may have.
+    most: usize,
+}
+
+impl Walk {
+    fn new(root: Cid, most: usize) -> Self {
+        Self { seen: HashSet::from([root]), waiting: VecDeque::from([root]), most }
+    }
+
+    fn next(&mut self) -> Option<Cid> {
+        self.waiting.pop_front()
+    }
+
+    fn meet(&mut self, links: Vec<Cid>) -> Result<()> {
+        self.waiting.extend(links.into_iter().filter(|link| self.seen.insert(*link)));
+        if self.seen.len() > self.most {
+            return Err(too_many("get", self.most));
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Mounted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.mount.name.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_has_each_block_once_and_is_bounded() {
+        let [root, one, two, three] =
+            ["root", "one", "two", "three"].map(|name| *Block::new(RAW, name).cid());
+        let mut walk = Walk::new(root, 3);
+        walk.meet(vec![one, two, one, root]).expect("all it may have");
+        let went: Vec<Cid> = std::iter::from_fn(|| walk.next()).collect();
+        assert_eq!(went, [root, one, two]);
+        let error = walk.meet(vec![one, three]).expect_err("one more");
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
     }
 }
