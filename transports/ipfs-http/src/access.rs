@@ -52,8 +52,8 @@ macro_rules! daemon_table {
             /// Longest time between two bytes of an answer, and in which nothing is taken of what is sent, in seconds;
             /// subscriptions may be silent for longer. Default 10, range 0.001 to 3600.
             pub idle_timeout: $crate::Seconds,
-            /// Blocks fetched at once, as many searches for who has one, and as many other requests; more wait. A subscription
-            /// has a connection of its own. Default 16, range 1 to 256.
+            /// Blocks fetched at once, as many searches for who has one, as many calls that bring the daemon blocks, and as many
+            /// other requests; more wait. A subscription has a connection of its own. Default 16, range 1 to 256.
             #[serde(deserialize_with = "crate::access::checked_concurrency")]
             pub concurrency: usize,
             $($(#[$of])* pub $key: $type,)*

@@ -16,6 +16,8 @@ use crate::swarm::look;
 
 /// The most bytes that the daemon is given at once, and one block more.
 const GIVEN_AT_ONCE: usize = 4 << 20;
+/// The most bytes of blocks that are on their way to the daemon.
+pub(crate) const GIVING: usize = 16 << 20;
 /// The longest step of a search for providers that is read.
 const MAX_SEARCH: usize = 1 << 20;
 
@@ -88,7 +90,12 @@ async fn give(shared: &Shared, cids: &[Cid]) -> Result<()> {
         _ => hold::missing(&shared.rpc, cids).await.map_err(failed)?,
     });
     while !parts.is_empty() {
+        // Before any is read: who has some and waits for more would wait for others that do the same.
+        let most = (parts.len() * WIRE_BYTES).min(GIVEN_AT_ONCE + WIRE_BYTES);
+        let mut room = shared.giving.acquire_many(most as u32).await.ok();
         let part = read_some(shared, &mut parts).await?;
+        let unneeded = most - part.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        drop(room.as_mut().and_then(|room| room.split(unneeded)));
         hold::give(&shared.rpc, &part).await.map_err(failed)?;
     }
     Ok(())
@@ -119,7 +126,8 @@ async fn read_some(shared: &Shared, cids: &mut VecDeque<Cid>) -> Result<Vec<(Cid
                 format!("the node has no {cid} to provide"),
             ));
         };
-        let bytes = served.into_bytes();
+        // What is on its way has its bound here. The node's share for it is needed to read the next.
+        let bytes = served.bytes().clone();
         if bytes.len() > WIRE_BYTES {
             let detail = format!("a block of {} bytes; daemons exchange at most {WIRE_BYTES}", bytes.len());
             return Err(shared.fail(ErrorKind::TooLarge, "provide", detail));

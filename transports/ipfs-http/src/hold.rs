@@ -92,7 +92,7 @@ pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault
         let car = car(blocks)
             .await
             .map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()).because(error))?;
-        let stats: Stats = rpc.json(DagImport { pin_roots: false, stats: true }, Payload::Part(car)).await?;
+        let stats: Stats = rpc.upload(DagImport { pin_roots: false, stats: true }, car).await?;
         // Where the answer breaks off on its way, nothing else tells that not all are there.
         return match stats.stats.block_count == blocks.len() as u64 {
             true => Ok(()),
@@ -101,7 +101,7 @@ pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault
     };
     let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
     let call = BlockPut { cid_codec: "raw", mhtype, pin: false, allow_big_block: true };
-    let stored: Stored = rpc.json(call, Payload::Part(bytes.clone())).await?;
+    let stored: Stored = rpc.upload(call, bytes.clone()).await?;
     if stored.is(cid) {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, Notice, Remote, Result, Topic};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) there: AtomicBool,
     /// Daemons that a user disconnected: they are not dialled again by themselves.
     pub(crate) apart: Mutex<BTreeSet<Remote>>,
+    /// Room for the bytes of blocks that are on their way to the daemon.
+    pub(crate) giving: Semaphore,
     /// What waits to be announced.
     pub(crate) announcing: mpsc::Sender<Cid>,
     /// Asks for a look at the daemon before its time.

@@ -12,7 +12,7 @@ use carrick_core::{
     Remote, Result, Serving, Topic, Transport, Want, WantDag,
 };
 use futures::TryFutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,7 @@ impl IpfsHttp {
             waiting,
             there: AtomicBool::new(true),
             apart: Default::default(),
+            giving: Semaphore::new(fetch::GIVING),
             announcing,
             wake: Default::default(),
             closed: CancellationToken::new(),

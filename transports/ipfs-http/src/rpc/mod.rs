@@ -59,6 +59,8 @@ struct Inner {
     fetches: Arc<Semaphore>,
     /// Places for what it asks of the routing, which may take as long, and must keep no block waiting.
     searches: Arc<Semaphore>,
+    /// Places for blocks that it is given: on a slow line they take as long as they go on.
+    uploads: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Rpc {
@@ -97,6 +99,7 @@ impl Rpc {
             calls: Arc::new(Semaphore::new(access.concurrency)),
             fetches: Arc::new(Semaphore::new(access.concurrency)),
             searches: Arc::new(Semaphore::new(access.concurrency)),
+            uploads: Arc::new(Semaphore::new(access.concurrency)),
         })))
     }
 
@@ -116,14 +119,35 @@ impl Rpc {
         call: R,
         payload: Payload,
     ) -> Result<T, Fault> {
-        let bytes = self.bytes(call, payload).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Fault::junk(error).of(R::PATH, &self.0.endpoint))
+        self.read::<R, T>(&self.bytes(call, payload).await?)
+    }
+
+    /// The same of a call that brings the daemon blocks.
+    pub(crate) async fn upload<R: ApiRequest, T: DeserializeOwned>(
+        &self,
+        call: R,
+        blocks: Bytes,
+    ) -> Result<T, Fault> {
+        self.read::<R, T>(&self.whole(&self.0.uploads, call, Payload::Part(blocks)).await?)
+    }
+
+    fn read<R: ApiRequest, T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Fault> {
+        serde_json::from_slice(answer).map_err(|error| Fault::junk(error).of(R::PATH, &self.0.endpoint))
     }
 
     /// The whole answer of a call.
     pub(crate) async fn bytes<R: ApiRequest>(&self, call: R, payload: Payload) -> Result<Bytes, Fault> {
+        self.whole(&self.0.calls, call, payload).await
+    }
+
+    async fn whole<R: ApiRequest>(
+        &self,
+        among: &Arc<Semaphore>,
+        call: R,
+        payload: Payload,
+    ) -> Result<Bytes, Fault> {
         let call = self.prepare(&call, payload)?;
-        let slot = place(&self.0.calls).await;
+        let slot = place(among).await;
         let answer = self.send(call, self.0.request, slot, self.0.idle).await?;
         self.in_time::<R>(answer.whole(MAX_JSON)).await
     }
@@ -279,7 +303,7 @@ fn failed(error: hyper_util::client::legacy::Error) -> Fault {
     fault.because(error)
 }
 
-/// Waits for its turn; all who go before have a deadline.
+/// Waits for its turn; all who go before have a deadline, for the next byte at least.
 async fn place(among: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(among).acquire_owned().await.ok()
 }

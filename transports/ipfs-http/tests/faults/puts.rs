@@ -2,6 +2,8 @@
 
 use carrick_core::dag::Layout;
 use carrick_core::{Block, ErrorKind, GetOptions, Owner, RAW};
+use carrick_transport_ipfs_http::Seconds;
+use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::{PATIENCE, config, open, right};
@@ -120,6 +122,43 @@ async fn what_was_fetched_is_there_though_the_daemon_keeps_it_not() {
     // It is handed over in the background, again and again.
     let refused = until(async || node.counter("provide_failed") > 0);
     timeout(PATIENCE, refused).await.expect("it is counted");
+}
+
+/// Each needs several blocks at once, and room to read one more.
+#[tokio::test]
+async fn puts_beside_each_other_do_not_wait_for_each_other() {
+    let absent = vec![Answer::Status(500, "", ABSENT)];
+    let taken = vec![Answer::Good(r#"{"Stats":{"BlockCount":4}}"#)];
+    let server = Server::start([("block/stat", absent), ("dag/import", taken)]).await;
+    let mut config = config(&server);
+    config.pin = false;
+    let (node, _) = open(config).await.expect("opens");
+    let blocks = |put: u8| [0, 1, 2, 3].map(|fill| Block::new(RAW, vec![4 * put + fill; 1 << 20]));
+    let putting = join_all((0_u8..8).map(async |put| node.put_blocks(&blocks(put)).await));
+    for put in timeout(PATIENCE, putting).await.expect("they end") {
+        put.expect("it is put");
+    }
+}
+
+/// The daemon takes what it is given, and does not say so.
+#[tokio::test]
+async fn what_is_sent_holds_up_nothing_else() {
+    let server = Server::start([("block/put", vec![Answer::Silence])]).await;
+    let mut config = config(&server);
+    config.concurrency = 1;
+    config.request_timeout = Seconds(PATIENCE);
+    let (node, transport) = open(config).await.expect("opens");
+    let putting = node.put(&b"hello world"[..], Layout::default());
+    let looking = async {
+        server.until_asked("block/put", 1).await;
+        transport.peers().await
+    };
+    let peers = tokio::select! {
+        biased;
+        _ = putting => panic!("it waited for the put"),
+        peers = looking => peers,
+    };
+    assert_eq!(peers.expect("it answers").len(), 1);
 }
 
 /// What a put of 4 MiB ends with where the daemon takes it so.
