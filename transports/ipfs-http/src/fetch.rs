@@ -101,6 +101,19 @@ async fn give(shared: &Shared, cids: &[Cid]) -> Result<()> {
     Ok(())
 }
 
+/// Has the daemon let go of blocks. Without `pin` there may be some still from when it was set; the secret need not open it.
+pub(crate) async fn withdraw(shared: &Shared, cids: &[Cid]) -> Result<()> {
+    match hold::release(&shared.rpc, cids).await {
+        Err(fault)
+            if !shared.config.pin
+                && matches!(fault.kind, ErrorKind::Unauthorized | ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        released => released.map_err(|fault| shared.failed("withdraw", fault)),
+    }
+}
+
 /// Whether the daemon holds all of them, or does so from now on: it may have them already, from the network.
 async fn held(shared: &Shared, cids: &[Cid]) -> Result<bool, Fault> {
     // To pin a block again takes a daemon as long as the first time.

@@ -11,7 +11,6 @@ use carrick_core::{
     Host, Identity, Multiaddr, Notice, Outgoing, Overload, PeerAddr, PeerInfo, Reach, Receipt, RelayGate,
     Remote, Result, Serving, Topic, Transport, Want, WantDag,
 };
-use futures::TryFutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pubsub::Waiting;
 use crate::rpc::Rpc;
 use crate::shared::{Shared, lock};
-use crate::{IpfsHttpConfig, announce, dial, fetch, hold, probe, pubsub, swarm};
+use crate::{IpfsHttpConfig, announce, dial, fetch, probe, pubsub, swarm};
 
 /// A Kubo daemon as a network. Open one by name through the registry, or with [`IpfsHttp::open`].
 pub struct IpfsHttp {
@@ -194,9 +193,7 @@ impl Fetch for IpfsHttp {
     }
 
     async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
-        let releasing = hold::release(&self.shared.rpc, cids);
-        let releasing = releasing.map_err(|fault| self.shared.failed("withdraw", fault));
-        self.shared.run("withdraw", releasing).await
+        self.shared.run("withdraw", fetch::withdraw(&self.shared, cids)).await
     }
 
     /// Returns at once; it is tried for two minutes.

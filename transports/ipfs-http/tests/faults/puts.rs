@@ -161,6 +161,22 @@ async fn what_is_sent_holds_up_nothing_else() {
     assert_eq!(peers.expect("it answers").len(), 1);
 }
 
+/// The secret need not open `pin` where it is set to do without.
+#[tokio::test]
+async fn without_pins_there_is_none_to_take_away() {
+    let closed = Answer::Status(403, "", "Kubo RPC Access Denied");
+    let missing = Answer::Status(404, "", "404 page not found");
+    for answer in [closed, missing] {
+        let server =
+            Server::start(["pin/add?", "pin/rm"].map(|command| (command, vec![answer.clone()]))).await;
+        let mut config = config(&server);
+        config.pin = false;
+        let (_node, transport) = open(config).await.expect("opens");
+        let fetch = transport.fetch().expect("it fetches");
+        fetch.withdraw(&[*right().cid()]).await.expect("there is none");
+    }
+}
+
 /// What a put of 4 MiB ends with where the daemon takes it so.
 async fn put_large(taking: Answer) -> carrick_core::Result<()> {
     let absent = vec![Answer::Status(500, "", ABSENT)];
