@@ -26,6 +26,10 @@ use crate::access::{Access, wrong};
 /// How long a silent connection stands before the far end is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// What the system may hold of what is sent. Left to itself it takes up to 4 MiB at once, which on a slow line are sent long
+/// after: then nothing tells that they go on.
+const SENDING: usize = 256 << 10;
+
 /// Hears of each connection that is opened.
 type Opened = Arc<dyn Fn() + Send + Sync>;
 
@@ -57,6 +61,7 @@ fn net(access: &Access) -> Result<HttpsConnector<HttpConnector>> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
+    http.set_send_buffer_size(Some(SENDING));
     http.set_keepalive(Some(KEEPALIVE));
     http.set_keepalive_interval(Some(KEEPALIVE / 3));
     http.set_keepalive_retries(Some(3));

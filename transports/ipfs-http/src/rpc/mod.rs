@@ -14,6 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use carrick_core::limits::MAX_BLOCK_BYTES;
 use carrick_core::{ErrorKind, Result};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, LOCATION, USER_AGENT};
@@ -35,6 +36,8 @@ use crate::access::{Access, Auth, Scheme, wrong};
 
 /// The longest answer in JSON that is read.
 const MAX_JSON: usize = 8 << 20;
+/// Bytes a second.
+const SLOWEST: u64 = 16 << 10;
 /// What is read of an answer that says what failed.
 const MAX_ERROR: usize = 64 << 10;
 /// How long an unused connection is kept.
@@ -149,16 +152,28 @@ impl Rpc {
         let call = self.prepare(&call, payload)?;
         let slot = place(among).await;
         let answer = self.send(call, self.0.request, slot, self.0.idle).await?;
-        self.in_time::<R>(answer.whole(MAX_JSON)).await
+        self.in_time::<R>(self.0.request, answer.whole(MAX_JSON)).await
     }
 
     /// Bounds what is read of an answer, however slowly it drips.
     async fn in_time<R: ApiRequest>(
         &self,
+        within: Duration,
         reading: impl Future<Output = Result<Bytes, Fault>>,
     ) -> Result<Bytes, Fault> {
-        let late = |_| Fault::silent("no whole answer", self.0.request).of(R::PATH, &self.0.endpoint);
-        timeout(self.0.request, reading).await.map_err(late)?
+        let late = |_| Fault::silent("no whole answer", within).of(R::PATH, &self.0.endpoint);
+        timeout(within, reading).await.map_err(late)?
+    }
+
+    /// How long so many bytes may take to come, on the slowest line that is waited for.
+    pub(crate) fn patience_for(&self, bytes: u64) -> Duration {
+        self.0.request + Duration::from_secs(bytes / SLOWEST)
+    }
+
+    /// A block that the daemon has itself, and that comes `within` that time once it began.
+    pub(crate) async fn bring<R: ApiRequest>(&self, call: R, within: Duration) -> Result<Bytes, Fault> {
+        let answer = self.begin(&self.0.fetches, call, self.0.request, self.0.idle).await?;
+        self.in_time::<R>(within, answer.whole(MAX_BLOCK_BYTES)).await
     }
 
     /// A block, if it is no longer than `limit` and begins to come `within` that time.

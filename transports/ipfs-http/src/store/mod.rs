@@ -23,7 +23,6 @@ use self::daemon::Daemon;
 use self::debt::Debt;
 use self::index::Index;
 use self::writer::{Queue, Write, Writer, parts};
-use crate::rpc::Payload;
 use crate::rpc::calls::{BlockGet, millis, raw};
 use crate::shared::lock;
 
@@ -65,11 +64,12 @@ impl IpfsHttpStore {
         Ok(Self { index, daemon, usage, queue, tasks, closed })
     }
 
-    /// Has the daemon bring a block; `None` when it has it not.
-    async fn bring(&self, cid: &Cid) -> Result<Option<Bytes>> {
+    /// Has the daemon bring a block of so many bytes; `None` when it has it not.
+    async fn bring(&self, cid: &Cid, size: u64) -> Result<Option<Bytes>> {
         let rpc = &self.daemon.rpc;
-        let call = BlockGet { arg: raw(cid).to_string(), timeout: millis(rpc.patience()), offline: true };
-        match self.closed.run_until_cancelled(rpc.bytes(call, Payload::Nothing)).await {
+        let within = rpc.patience_for(size);
+        let call = BlockGet { arg: raw(cid).to_string(), timeout: millis(within), offline: true };
+        match self.closed.run_until_cancelled(rpc.bring(call, within)).await {
             None => Err(closed("get")),
             Some(Err(fault)) if fault.kind == ErrorKind::NotFound => Ok(None),
             Some(brought) => brought.map(Some).map_err(|fault| fault.into_error("get")),
@@ -105,7 +105,7 @@ impl Store for IpfsHttpStore {
         for _ in 0..2 {
             let Some(size) = self.index.size(cid).await? else { return Ok(None) };
             // The daemon is not asked what is in an empty block.
-            let bytes = if size == 0 { Some(Bytes::new()) } else { self.bring(cid).await? };
+            let bytes = if size == 0 { Some(Bytes::new()) } else { self.bring(cid, size).await? };
             if let Some(bytes) = bytes {
                 let mend =
                     "delete it and fetch it again from a peer; a disk that damages files should be replaced";

@@ -177,13 +177,14 @@ async fn without_pins_there_is_none_to_take_away() {
     }
 }
 
-/// What a put of 4 MiB ends with where the daemon takes it so.
-async fn put_large(taking: Answer) -> carrick_core::Result<()> {
-    let absent = vec![Answer::Status(500, "", ABSENT)];
-    let folder = tempfile::tempdir().expect("a folder");
-    let script = [("block/stat", absent), ("dag/import", vec![taking])];
-    let server = Server::start_on_socket(&folder.path().join("api"), script);
-    let mut config = config(&server);
+/// A daemon that takes 4 MiB so.
+fn taking(answer: Answer) -> [(&'static str, Vec<Answer>); 2] {
+    [("block/stat", vec![Answer::Status(500, "", ABSENT)]), ("dag/import", vec![answer])]
+}
+
+/// What a put of 4 MiB ends with.
+async fn put_large(server: &Server) -> carrick_core::Result<()> {
+    let mut config = config(server);
     config.pin = false;
     let (node, _) = open(config).await.expect("opens");
     let blocks = [1, 2].map(|fill| Block::new(RAW, vec![fill; 2 << 20]));
@@ -193,12 +194,22 @@ async fn put_large(taking: Answer) -> carrick_core::Result<()> {
 /// It takes longer than an answer may.
 #[tokio::test]
 async fn what_is_sent_may_take_its_time_as_long_as_it_goes_on() {
-    put_large(Answer::Slow(r#"{"Stats":{"BlockCount":2}}"#)).await.expect("it is slow, and goes on");
+    let slow = || taking(Answer::Slow(r#"{"Stats":{"BlockCount":2}}"#));
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = Server::start_on_socket(&folder.path().join("api"), slow());
+    for server in [socket, Server::start(slow()).await] {
+        put_large(&server).await.expect("it is slow, and goes on");
+    }
 }
 
 #[tokio::test]
 async fn what_is_sent_and_not_taken_is_given_up() {
-    let error = put_large(Answer::Deaf).await.expect_err("it is not taken");
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(error.to_string().contains("nothing more was taken of what is sent within 2 s"), "{error}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = Server::start_on_socket(&folder.path().join("api"), taking(Answer::Deaf));
+    for server in [socket, Server::start(taking(Answer::Deaf)).await] {
+        let error = put_large(&server).await.expect_err("it is not taken");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        let words = "nothing more was taken of what is sent within 2 s";
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }

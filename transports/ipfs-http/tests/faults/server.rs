@@ -1,6 +1,7 @@
 //! A daemon that answers as it is told to: what a real one does not show when it is asked to.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -25,6 +26,8 @@ pub(crate) enum Answer {
     Raw(&'static [u8]),
     /// The same, but what comes with the request is taken bit by bit.
     Slow(&'static str),
+    /// The same as a good one, but bit by bit.
+    Trickle(&'static str),
     /// Nothing at all, and of what comes with the request nothing is taken.
     Deaf,
     /// Nothing at all.
@@ -45,7 +48,11 @@ pub(crate) enum Answer {
 
 /// What goes slowly comes or is taken so much at once, and so much later the next.
 const SLOW_PIECE: usize = 64 << 10;
+const TRICKLE_PIECE: usize = 4 << 10;
 const SLOW_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much the system holds of what it has not read.
+const WINDOW: u32 = 64 << 10;
 
 /// The id that it goes by.
 pub(crate) const ID: &str = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
@@ -80,7 +87,10 @@ impl Server {
         tls: Option<TlsAcceptor>,
         script: impl IntoIterator<Item = (&'static str, Vec<Answer>)>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(WINDOW).expect("it is allowed");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("binds");
+        let listener = socket.listen(1_024).expect("listens");
         let addr = listener.local_addr().expect("bound");
         let api = if tls.is_some() {
             format!("https://localhost:{}", addr.port())
@@ -246,6 +256,15 @@ async fn answer(to: &mut (impl AsyncWrite + Unpin), answer: Answer) -> std::io::
         Answer::Pinned => unreachable!("it was written out"),
         Answer::Good(body) | Answer::Slow(body) => {
             to.write_all(&[&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat()).await
+        }
+        Answer::Trickle(body) => {
+            to.write_all(CHUNKED).await?;
+            for piece in body.as_bytes().chunks(TRICKLE_PIECE) {
+                let head = format!("{:x}\r\n", piece.len());
+                to.write_all(&[head.as_bytes(), piece, b"\r\n"].concat()).await?;
+                tokio::time::sleep(SLOW_PAUSE).await;
+            }
+            to.write_all(b"0\r\n\r\n").await
         }
         Answer::Status(status, headers, body) => {
             let length = body.len();

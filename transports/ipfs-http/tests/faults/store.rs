@@ -94,6 +94,25 @@ async fn a_transport_on_the_same_daemon_uploads_nothing_again() {
     assert_eq!(uploads.count(), 1);
 }
 
+/// A large block on a slow line takes longer than an answer may take to begin.
+#[tokio::test]
+async fn what_is_brought_may_take_its_time_as_long_as_it_goes_on() {
+    let text: &'static str = "x".repeat(600_000).leak();
+    let block = Block::new(RAW, text.as_bytes());
+    let stored = format!(r#"{{"Key":"{}","Size":600000}}"#, block.cid()).leak();
+    let server = Server::start([
+        ("block/put", vec![Answer::Good(stored)]),
+        ("pin/add", vec![Answer::Pinned]),
+        ("block/get", vec![Answer::Trickle(text)]),
+    ])
+    .await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&server, folder.path()).await;
+    store.put(from_ref(&block)).await.expect("put");
+    let got = timeout(PATIENCE, store.get(block.cid())).await.expect("it ends");
+    assert_eq!(got.expect("it is slow, and goes on"), Some(block));
+}
+
 /// What is deleted is gone from here at once, and goes from the daemon once that is itself again.
 #[tokio::test]
 async fn a_daemon_that_hangs_holds_up_no_write_that_needs_it_not_and_is_asked_again() {
