@@ -213,11 +213,14 @@ impl Server {
                 }
             }
         }
-        while chunked && line != "0\r\n" {
+        let mut more = chunked;
+        while more {
             line.clear();
-            if stream.read_line(&mut line).await? == 0 {
-                break;
-            }
+            stream.read_line(&mut line).await?;
+            let length = usize::from_str_radix(line.trim(), 16).unwrap_or_default();
+            // Each piece ends with a line of its own, also the last one, which is empty.
+            stream.read_exact(&mut vec![0; length + 2]).await?;
+            more = length > 0;
         }
         answer(stream.get_mut(), answered).await?;
         stream.get_mut().shutdown().await
