@@ -203,20 +203,21 @@ impl<'a> Collection<'a> {
     }
 
     async fn sweep_some(&mut self, part: Vec<Cid>) -> Result<()> {
-        // Named until the end: what is put or pinned meanwhile waits where it must.
-        let (some, _going) = loop {
+        let Router { core, handing, .. } = self.router;
+        // What is handed over meanwhile would be there after it was withdrawn. Blocks are chosen after the wait for that: those
+        // that are going hold up whoever puts or pins.
+        let (_none, some, _going) = loop {
+            let none = handing.write().await;
             match self.spared.choose(&part) {
-                Ok(chosen) => break chosen,
+                Ok((some, going)) => break (none, some, going),
                 Err(pins) => {
+                    drop(none);
                     for pin in &pins {
                         self.mark(pin).await?;
                     }
                 }
             }
         };
-        let Router { core, handing, .. } = self.router;
-        // What is handed over meanwhile would be there after it was withdrawn.
-        let _none = handing.write().await;
         let some = self.router.withdraw(some).await?;
         let before = core.store.usage().await?;
         let deleted = join_all(some.iter().map(|cid| core.store.delete(cid))).await;

@@ -13,6 +13,7 @@ use carrick_core::{
 };
 use futures::TryStreamExt as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
 
 use crate::support::{
     Call, Does, End, Envelope, Shared, Wire, linking, memory, on, open, raw, remote, settle, stored, topic,
@@ -378,6 +379,27 @@ async fn nothing_is_handed_over_behind_its_withdrawal() {
         .filter(|call| matches!(call, Call::Provide(_) | Call::Withdraw(_)))
         .collect();
     assert!(matches!(about_it[..], [Call::Provide(_), Call::Withdraw(_)]), "{about_it:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_collection_that_waits_for_a_slow_wire() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    let garbage = raws("garbage", 10);
+    node.put_blocks(&garbage).await.expect("puts");
+    settle().await;
+    wire.takes(Duration::from_secs(60));
+    let (putting, collecting) = (node.clone(), node.clone());
+    let putting = tokio::spawn(async move { putting.put_blocks(&[raw("slow")]).await });
+    settle().await;
+    let collecting = tokio::spawn(async move { collecting.collect_garbage().await });
+    settle().await;
+    let began = Instant::now();
+    within(node.pin(garbage[0].cid(), Owner::user())).await.expect("pins");
+    assert!(began.elapsed().is_zero() && !putting.is_finished() && !collecting.is_finished());
+    within(putting).await.expect("ends").expect("puts");
+    let collected = within(collecting).await.expect("ends").expect("collects");
+    assert_eq!((collected.kept, collected.deleted), (1, 10), "what was pinned stays");
 }
 
 #[tokio::test]
