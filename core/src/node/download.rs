@@ -22,7 +22,7 @@ use super::content::Keeping;
 use super::hold::Hold;
 use super::host::Misdeed;
 use super::router::{Mounted, Router};
-use crate::dag::{BatchSink, BlockSink as _};
+use crate::dag::{BatchSink, BlockSink as _, BlockWriter};
 use crate::limits::MAX_ROOTS;
 use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, WantDag, dag};
 
@@ -288,6 +288,16 @@ impl Arriving {
     }
 }
 
+/// Writes what came.
+struct Landing(Arc<Keeping>);
+
+impl BlockWriter for Landing {
+    async fn write(&self, blocks: &[Block]) -> Result<()> {
+        self.0.hold.add(blocks.iter().map(Block::cid)).await;
+        self.0.router.take_in(blocks).await
+    }
+}
+
 /// One `get` at work.
 struct Download {
     router: Arc<Router>,
@@ -299,7 +309,7 @@ struct Download {
     sources: BTreeMap<Remote, u64>,
     /// What was found or fetched stays until the end.
     keeping: Arc<Keeping>,
-    sink: BatchSink<Arc<Keeping>>,
+    sink: BatchSink<Landing>,
 }
 
 impl Download {
@@ -316,7 +326,7 @@ impl Download {
             deadline: options.deadline.unwrap_or(limits.fetch_deadline),
             idle: options.idle.unwrap_or(limits.fetch_idle),
             hints: options.hints,
-            sink: BatchSink::new(Arc::clone(&keeping)),
+            sink: BatchSink::new(Landing(Arc::clone(&keeping))),
             keeping,
             router,
             root,

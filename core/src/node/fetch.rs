@@ -120,9 +120,7 @@ impl Router {
         let (block, from) = self.fetch_unstored(cid, hints, deadline, limit).await?;
         // Of many who waited for one flight only the first finds it missing.
         if !self.core.store.has(cid).await? {
-            self.store_blocks(std::slice::from_ref(&block)).await?;
-            // Who asked has it, whether or not others can have it from here yet.
-            self.hand_over_later(cid);
+            self.take_in(std::slice::from_ref(&block)).await?;
         }
         Ok((block, from))
     }

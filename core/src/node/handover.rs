@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout};
 use super::core::lock;
 use super::host::Host;
 use super::router::{Mounted, Router};
-use crate::{Error, ErrorKind, Fetch, Result, Serving};
+use crate::{Block, Error, ErrorKind, Fetch, Result, Serving};
 
 /// How many blocks are handed over at once.
 const AT_ONCE: usize = 256;
 /// How many blocks may wait for it; where there are more, all are handed over once more.
-const WAITING: usize = 4096;
+const WAITING: usize = 65_536;
 /// How long the next block may be in coming while others wait to be handed over with it, and how long they wait at most: a
 /// fetch has its wire for itself first, and many blocks cost less than each alone.
 const LULL: Duration = Duration::from_secs(1);
@@ -29,8 +29,15 @@ const AGAIN: Duration = Duration::from_secs(3600);
 /// What a transport has not been given yet.
 #[derive(Debug, Default)]
 pub(crate) struct Owed {
-    debt: Mutex<Debt>,
+    waiting: Mutex<Waiting>,
     grew: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    debt: Debt,
+    /// Somebody put some of it: then it waits for no more.
+    at_once: bool,
 }
 
 #[derive(Debug)]
@@ -45,20 +52,29 @@ impl Default for Debt {
     }
 }
 
+impl Debt {
+    fn add(&mut self, more: &[Cid]) {
+        if let Self::Some(cids) = self {
+            cids.extend(more);
+            if cids.len() > WAITING {
+                *self = Self::All;
+            }
+        }
+    }
+}
+
 impl Owed {
     /// Asks for all blocks to be handed over once more.
     pub(crate) fn all(&self) {
-        *lock(&self.debt) = Debt::All;
+        lock(&self.waiting).debt = Debt::All;
         self.grew.notify_one();
     }
 
-    /// Asks for one.
-    fn one(&self, cid: Cid) {
-        let mut debt = lock(&self.debt);
-        match &mut *debt {
-            Debt::Some(cids) if cids.len() < WAITING => drop(cids.insert(cid)),
-            _ => *debt = Debt::All,
-        }
+    /// Asks for some.
+    fn some(&self, cids: &[Cid], at_once: bool) {
+        let mut waiting = lock(&self.waiting);
+        waiting.debt.add(cids);
+        waiting.at_once |= at_once;
         self.grew.notify_one();
     }
 
@@ -70,11 +86,12 @@ impl Owed {
         let until = Instant::now() + LONGEST_WAIT;
         while self.may_wait() && Instant::now() < until && timeout(LULL, self.grew.notified()).await.is_ok() {
         }
-        std::mem::take(&mut *lock(&self.debt))
+        std::mem::take(&mut *lock(&self.waiting)).debt
     }
 
     fn may_wait(&self) -> bool {
-        matches!(&*lock(&self.debt), Debt::Some(cids) if cids.len() < WAITING)
+        let waiting = lock(&self.waiting);
+        !waiting.at_once && matches!(waiting.debt, Debt::Some(_))
     }
 }
 
@@ -85,39 +102,32 @@ impl Mounted {
         self.transport.fetch().filter(|_| serving == Serving::FromOwnStore)
     }
 
-    /// Notes that not all was handed over.
-    fn owes(&self, router: &Router, error: &Error) {
+    /// Notes that these were not all handed over, where it may be otherwise later.
+    fn owes(&self, router: &Router, cids: &[Cid], error: &Error) {
         tracing::debug!(%error, transport = %self.mount.name, "blocks were not handed over");
         router.core.counters.count(&self.mount.name, "provide_failed");
-        self.mount.owed.all();
+        // Among several it is not known which one it was.
+        if passes(error) || cids.len() > 1 {
+            self.mount.owed.some(cids, true);
+        }
     }
 }
 
 impl Router {
-    /// Hands over blocks that were just stored.
+    /// Hands over blocks that were just stored. Nobody waits for that where another transport serves them already.
     ///
     /// # Errors
     /// What a transport answers, if no other one serves them.
     pub(crate) async fn hand_over(&self, cids: &[Cid]) -> Result<()> {
+        if self.fetchers().any(|mounted| mounted.keeper().is_none()) {
+            self.keepers().for_each(|(mounted, _)| mounted.mount.owed.some(cids, true));
+            return Ok(());
+        }
         let (mut served, mut refused) = (false, None);
-        for mounted in self.fetchers() {
-            let Some(keeper) = mounted.keeper() else {
-                served = true;
-                continue;
-            };
-            let handing = async {
-                for part in cids.chunks(AT_ONCE) {
-                    let _handing = self.handing.read().await;
-                    keeper.provide(part).await?;
-                }
-                Ok(())
-            };
-            match handing.await {
+        for (mounted, keeper) in self.keepers() {
+            match self.hand_over_on(mounted, keeper, cids).await {
                 Ok(()) => served = true,
-                Err(error) => {
-                    mounted.owes(self, &error);
-                    refused = Some(error);
-                }
+                Err(error) => refused = Some(error),
             }
         }
         match refused {
@@ -126,9 +136,34 @@ impl Router {
         }
     }
 
-    /// Hands over a block that came from the network, in a while: who fetched it need not wait for that.
-    pub(crate) fn hand_over_later(&self, cid: &Cid) {
-        self.fetchers().filter(|mounted| mounted.keeper().is_some()).for_each(|to| to.mount.owed.one(*cid));
+    /// Hands over blocks on one transport; what is left when it fails is owed to it.
+    async fn hand_over_on(&self, mounted: &Mounted, keeper: &dyn Fetch, mut cids: &[Cid]) -> Result<()> {
+        while !cids.is_empty() {
+            let (part, rest) = cids.split_at(AT_ONCE.min(cids.len()));
+            let _handing = self.handing.read().await;
+            keeper.provide(part).await.inspect_err(|error| mounted.owes(self, cids, error))?;
+            cids = rest;
+        }
+        Ok(())
+    }
+
+    /// Stores blocks that came from the network, and hands them over in a while: who fetched them has them, whether or not
+    /// others can have them from here yet.
+    pub(crate) async fn take_in(&self, blocks: &[Block]) -> Result<()> {
+        self.store_blocks(blocks).await?;
+        let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        self.hand_over_later(&cids);
+        Ok(())
+    }
+
+    /// Hands over blocks in a while.
+    pub(crate) fn hand_over_later(&self, cids: &[Cid]) {
+        self.keepers().for_each(|(mounted, _)| mounted.mount.owed.some(cids, false));
+    }
+
+    /// Transports that serve from a store of their own.
+    fn keepers(&self) -> impl Iterator<Item = (&Mounted, &dyn Fetch)> {
+        self.fetchers().filter_map(|mounted| Some((mounted, mounted.keeper()?)))
     }
 
     /// Has every transport that serves from a store of its own let go of blocks that are about to be deleted. Answers those that
@@ -136,8 +171,7 @@ impl Router {
     ///
     /// Before and not after: so a block that is still owed to the world stands in the store, and no list of them is to be kept.
     pub(super) async fn withdraw(&self, mut cids: Vec<Cid>) -> Result<Vec<Cid>> {
-        for mounted in self.fetchers() {
-            let Some(keeper) = mounted.keeper() else { continue };
+        for (mounted, keeper) in self.keepers() {
             match keeper.withdraw(&cids).await {
                 Ok(()) => {}
                 Err(error) if passes(&error) => {
@@ -181,7 +215,7 @@ impl Router {
 
     /// Hands everything over once, and again whenever it is owed.
     pub(crate) fn begin_handing_over(self: &Arc<Self>) {
-        for mounted in self.fetchers().filter(|mounted| mounted.keeper().is_some()) {
+        for (mounted, _) in self.keepers() {
             mounted.mount.owed.all();
             let keeping = keep_handing_over(
                 Arc::downgrade(self),

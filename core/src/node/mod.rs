@@ -304,7 +304,8 @@ impl Node {
         self.core().events.listen()
     }
 
-    /// Stores blocks, durable when this returns, and hands them to transports that serve from a store of their own.
+    /// Stores blocks, durable when this returns, and hands them to transports that serve from a store of their own; where
+    /// another transport serves them, it does not wait for that.
     ///
     /// They stay until the next [`collect_garbage`](Self::collect_garbage), unless something holds them: pin their root first
     /// and put all of them in one call, or [`hold`](Self::hold) them until it is pinned.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carrick_core::{
-    ErrorKind, Keep, MemoryStore, MessageId, Notice, Owner, Relay, Serving, Store as _, TopicRules,
+    ErrorKind, GetOptions, Keep, MemoryStore, MessageId, Notice, Owner, Relay, Serving, Store as _,
+    TopicRules,
 };
 
 use tokio::time::Instant;
 
-use crate::support::{Call, Does, Envelope, Wire, on, open, raw, remote, settle, topic, within};
+use crate::support::{
+    Call, Does, Envelope, Wire, linking, on, on_wires, open, raw, remote, settle, topic, within,
+};
 
 /// As long as the next block may be in coming while others wait to be handed over with it.
 const LULL: Duration = Duration::from_secs(1);
@@ -136,6 +139,74 @@ async fn one_that_is_refused_for_ever_keeps_no_other_back() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(wire.provided().len(), 9, "each of the others once");
     assert_eq!(node.counter("provide_failed"), 1);
+}
+
+/// What was given before is not given once more for it.
+#[tokio::test(start_paused = true)]
+async fn only_what_was_refused_is_owed() {
+    let (wire, store) = (daemon(), Arc::new(MemoryStore::default()));
+    let [before, large, small, late] = ["before", "large", "small", "late"].map(raw);
+    store.put(slice::from_ref(&before)).await.expect("put");
+    let node = on(&wire).store(store).open().await.expect("opens");
+    settle().await;
+    wire.refuses(Some((vec![*large.cid()], ErrorKind::TooLarge)));
+    let both = [large.clone(), small.clone()];
+    for put in [&both[..], &both[..1]] {
+        let error = node.put_blocks(put).await.expect_err("one of them is too large");
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(wire.provided(), [*before.cid(), *small.cid()]);
+    }
+    assert_eq!(node.counter("provide_failed"), 3, "of two, of one of them, and alone");
+    wire.refuses(Some((vec![], ErrorKind::Unreachable)));
+    node.put_blocks(slice::from_ref(&late)).await.expect_err("refused");
+    wire.refuses(None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(wire.provided(), [*before.cid(), *small.cid(), *late.cid()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_slow_wire_where_another_serves() {
+    let (peers, slow) = (Wire::new(), daemon());
+    let node = on_wires(&[("peers", &peers), ("slow", &slow)]).open().await.expect("opens");
+    settle().await;
+    let time = Duration::from_secs(60);
+    slow.takes(time);
+    let put: Vec<_> = (0..5_000).map(|n| raw(format!("block {n}"))).collect();
+    let leaf = raw("leaf");
+    let root = linking("root", &[*leaf.cid()]);
+    peers.serves(remote(1), [&root, &leaf]);
+    let began = Instant::now();
+    within(node.put_blocks(&put[..1])).await.expect("put");
+    settle().await;
+    within(node.put_blocks(&put[1..])).await.expect("put");
+    within(node.get(root.cid(), GetOptions::default())).await.expect("got");
+    assert!(began.elapsed() < LULL && slow.provided().is_empty());
+    tokio::time::sleep(time).await;
+    settle().await;
+    assert_eq!(slow.provided(), [*put[0].cid()], "what was put does not wait for more");
+    tokio::time::sleep(30 * time).await;
+    let (mut provided, mut all) = (slow.provided(), vec![*root.cid(), *leaf.cid()]);
+    all.extend(put.iter().map(|block| *block.cid()));
+    provided.sort_unstable();
+    all.sort_unstable();
+    assert!(provided == all, "each once: {} of {}", provided.len(), all.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_a_dag_does_not_wait_until_it_is_handed_over() {
+    let wire = daemon();
+    let node = on(&wire).open().await.expect("opens");
+    settle().await;
+    wire.takes(Duration::from_secs(60));
+    let leaf = raw("leaf");
+    let root = linking("root", &[*leaf.cid()]);
+    wire.serves(remote(1), [&root, &leaf]);
+    let began = Instant::now();
+    within(node.get(root.cid(), GetOptions::default())).await.expect("got");
+    assert!(began.elapsed() < LULL && wire.provided().is_empty());
+    tokio::time::sleep(Duration::from_secs(62)).await;
+    assert_eq!(wire.provided().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -419,7 +419,7 @@ impl Core {
         hold.add(kept()).await;
         self.store.put(std::slice::from_ref(&block)).await?;
         if let Some(router) = self.router() {
-            router.hand_over_later(block.cid());
+            router.hand_over_later(std::slice::from_ref(block.cid()));
         }
         let pins =
             kept().map(|cid| Pin { cid: *cid, owner: Owner::topic(message.topic()), depth: PinDepth::Block });
