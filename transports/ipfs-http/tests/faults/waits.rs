@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use carrick_core::{ErrorKind, Topic, Want};
+use carrick_transport_ipfs_http::Seconds;
 use futures::future::join_all;
 use tokio::time::timeout;
 
@@ -98,6 +99,7 @@ async fn searches_that_find_nothing_hold_up_no_block() {
     .await;
     let mut config = config(&server);
     config.concurrency = 2;
+    config.request_timeout = Seconds(PATIENCE);
     let (_node, transport) = open(config).await.expect("opens");
     transport.peers().await.expect("peers");
     let (fetch, sought) = (transport.fetch().expect("it fetches"), right());
