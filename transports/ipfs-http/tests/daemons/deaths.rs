@@ -14,7 +14,7 @@ use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::timeout;
 
 use super::node::until;
-use super::{config, content, heard, open, pair, soon, topic};
+use super::{PATIENCE, config, content, heard, open, pair, soon, topic};
 
 /// How soon a node is well again once its daemon is back: it takes 2 s as a rule, and longer on a busy machine.
 const BACK: Duration = Duration::from_secs(20);
@@ -75,9 +75,13 @@ async fn a_daemon_that_dies_in_a_get_is_told_and_the_next_get_goes_on() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     kubo.start(1).expect("starts");
     kubo.connect(0, 1).expect("connects");
-    back("a get", other.get(&next.cid, GetOptions::default())).await.expect("gets");
-    let got = soon("a get", other.get(&put.cid, GetOptions::default())).await.expect("gets");
-    assert!(got.bytes < content.len() as u64, "what had come was fetched again");
+    // Its first blocks may take Kubo more than 10 s.
+    let mut patient = GetOptions::default();
+    patient.idle = Some(PATIENCE);
+    for root in [&next.cid, &put.cid] {
+        let got = soon("a get", other.get(root, patient.clone())).await.expect("gets");
+        assert!(got.bytes < content.len() as u64, "what had come was fetched again");
+    }
 }
 
 #[tokio::test]
