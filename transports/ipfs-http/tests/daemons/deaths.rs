@@ -76,8 +76,7 @@ async fn a_daemon_that_dies_in_a_get_is_told_and_the_next_get_goes_on() {
     kubo.start(1).expect("starts");
     kubo.connect(0, 1).expect("connects");
     // Its first blocks may take Kubo more than 10 s.
-    let mut patient = GetOptions::default();
-    patient.idle = Some(PATIENCE);
+    let patient = GetOptions { idle: Some(PATIENCE), ..GetOptions::default() };
     for root in [&next.cid, &put.cid] {
         let got = soon("a get", other.get(root, patient.clone())).await.expect("gets");
         assert!(got.bytes < content.len() as u64, "what had come was fetched again");
