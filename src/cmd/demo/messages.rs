@@ -1,9 +1,13 @@
-//! Everybody speaks, everybody must hear all of it. A message that is later than a node waits for comes out of its order,
-//! which a busy machine can do; so the order is no part of it.
+//! Everybody speaks, everybody must hear all of it. What comes out of its order, as on a busy machine, is heard all the same;
+//! what a wire lost is said again, as any program would on a topic that keeps nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures::future::try_join_all;
+use indicatif::ProgressBar;
 use serde_json::json;
+use tokio::time::timeout;
 
 use carrick::ErrorKind;
 
@@ -14,12 +18,48 @@ use crate::control::client::Lines;
 use crate::control::wire::{Heard, Message};
 use crate::fault::{Fault, Outcome};
 
+/// How long a node hears nothing before what it is missing is said again, and how often that is done: all of it
+/// within a step's patience.
+const SILENCE: Duration = Duration::from_secs(5);
+const REPEATS: usize = 5;
+
 /// What was said and heard so far.
 pub(super) struct Talk {
     ears: Vec<Lines>,
-    /// For each node: how many messages of the others it should have, and has.
+    /// For each node: how many readings of the others it should have, and has.
     pub(super) expected: Vec<u64>,
     pub(super) received: Vec<u64>,
+}
+
+/// A reading that a node published, once or more often.
+struct Said {
+    /// The node, from 0, and who it is.
+    node: usize,
+    author: String,
+    payload: Vec<u8>,
+    ids: Vec<String>,
+    /// The nodes that have it.
+    heard: BTreeSet<usize>,
+}
+
+impl Said {
+    fn by(node: usize, member: &Member, reading: usize) -> Outcome<Self> {
+        let reading = readings::take(member.number, reading, &member.ready.control);
+        let payload = serde_json::to_vec(&reading)
+            .map_err(|error| Fault::new(ErrorKind::Unexpected, "demo", error.to_string()))?;
+        let author = member.ready.peer.clone();
+        Ok(Self { node, author, payload, ids: vec![], heard: BTreeSet::new() })
+    }
+
+    fn is_missing_at(&self, node: usize) -> bool {
+        node != self.node && !self.heard.contains(&node)
+    }
+
+    fn is_in(&self, message: &Message) -> bool {
+        message.author.as_deref() == Some(&self.author)
+            && message.payload == self.payload
+            && self.ids.contains(&message.id)
+    }
 }
 
 impl Talk {
@@ -40,37 +80,52 @@ impl Talk {
         fleet.connected(Some(TOPIC)).await
     }
 
-    /// Nodes publish so many readings each; ends when every other node has all of them.
+    /// Nodes publish so many readings each; ends when every other node has all of them, or has been silent for too long.
     pub(super) async fn exchange(&mut self, cx: &Cx, fleet: &Fleet, rounds: &[(usize, usize)]) -> Outcome {
-        let mut said: BTreeMap<&str, Vec<(String, Vec<u8>)>> = BTreeMap::new();
+        let mut said = Vec::new();
         for (node, count) in rounds {
-            let member = &fleet.nodes[*node];
             for reading in 1..=*count {
-                let payload =
-                    serde_json::to_vec(&readings::take(member.number, reading, &member.ready.control));
-                let payload = payload.unwrap_or_default();
-                let published = member.client.publish(TOPIC, &payload).await?;
-                said.entry(&member.ready.peer).or_default().push((published.id, payload));
+                said.push(Said::by(*node, &fleet.nodes[*node], reading)?);
             }
         }
-        let total = |said: &BTreeMap<&str, Vec<_>>, member: &Member| -> usize {
-            said.iter().filter(|(author, _)| **author != member.ready.peer).map(|(_, said)| said.len()).sum()
-        };
-        let all: usize = fleet.nodes.iter().map(|member| total(&said, member)).sum();
+        let all = said.len() * (fleet.nodes.len() - 1);
         let bar = cx.term.count("hearing", all as u64);
-        for (at, member) in fleet.nodes.iter().enumerate() {
-            let expected = total(&said, member);
-            self.expected[at] += expected as u64;
-            let mut heard: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
-            for _ in 0..expected {
-                let message = next(&mut self.ears[at]).await?;
-                let author = message.author.unwrap_or_default();
-                heard.entry(author).or_default().push((message.id, message.payload));
-                bar.inc(1);
+        for repeat in 0..=REPEATS {
+            let missing = self.missing(&mut said);
+            if missing.is_empty() {
+                break;
             }
-            self.received[at] += agreeing(&said, &heard);
+            if repeat > 0 {
+                let (line, text) = again(missing.len());
+                bar.suspend(|| cx.note_step(&line, &text));
+            }
+            say(fleet, missing).await?;
+            self.hear(&mut said, &bar).await?;
         }
         bar.finish_and_clear();
+        for node in 0..fleet.nodes.len() {
+            let of_others = || said.iter().filter(|said| said.node != node);
+            self.expected[node] += of_others().count() as u64;
+            self.received[node] += of_others().filter(|said| said.heard.contains(&node)).count() as u64;
+        }
+        Ok(())
+    }
+
+    /// What somebody has not heard yet.
+    fn missing<'a>(&self, said: &'a mut [Said]) -> Vec<&'a mut Said> {
+        let nodes = self.ears.len();
+        said.iter_mut().filter(|said| (0..nodes).any(|node| said.is_missing_at(node))).collect()
+    }
+
+    /// Every node listens until it has all, or hears nothing any more.
+    async fn hear(&mut self, said: &mut [Said], bar: &ProgressBar) -> Outcome {
+        let ears = self.ears.iter_mut().enumerate();
+        let heard = try_join_all(ears.map(|(node, ear)| listen(ear, node, said, bar))).await?;
+        for (node, heard) in heard.into_iter().enumerate() {
+            for at in heard {
+                said[at].heard.insert(node);
+            }
+        }
         Ok(())
     }
 
@@ -97,16 +152,35 @@ pub(super) fn sum(counts: &[u64]) -> u64 {
     counts.iter().sum()
 }
 
-/// How many of the messages that were said were heard, each counted once.
-fn agreeing(
-    said: &BTreeMap<&str, Vec<(String, Vec<u8>)>>,
-    heard: &BTreeMap<String, Vec<(String, Vec<u8>)>>,
-) -> u64 {
-    let same = |(author, heard): (&String, &Vec<(String, Vec<u8>)>)| {
-        let said = said.get(author.as_str()).map(Vec::as_slice).unwrap_or_default();
-        said.iter().filter(|said| heard.contains(said)).count() as u64
-    };
-    heard.iter().map(same).sum()
+/// That so many readings are said again: as a step, and for a person.
+fn again(missing: usize) -> (serde_json::Value, String) {
+    let readings = if missing == 1 { "a reading is" } else { "readings are" };
+    let text =
+        format!("{missing} {readings} missing somewhere after {} s, and said again", SILENCE.as_secs());
+    (json!({ "step": "repeat", "messages": missing }), text)
+}
+
+async fn say(fleet: &Fleet, said: Vec<&mut Said>) -> Outcome {
+    for said in said {
+        let published = fleet.nodes[said.node].client.publish(TOPIC, &said.payload).await?;
+        said.ids.push(published.id);
+    }
+    Ok(())
+}
+
+/// Which of the readings that a node is missing it hears now.
+async fn listen(ear: &mut Lines, node: usize, said: &[Said], bar: &ProgressBar) -> Outcome<Vec<usize>> {
+    let mut missing: Vec<_> = (0..said.len()).filter(|at| said[*at].is_missing_at(node)).collect();
+    let mut heard = Vec::new();
+    while !missing.is_empty() {
+        let Ok(message) = timeout(SILENCE, next(ear)).await else { break };
+        let message = message?;
+        if let Some(at) = missing.iter().position(|at| said[*at].is_in(&message)) {
+            heard.push(missing.remove(at));
+            bar.inc(1);
+        }
+    }
+    Ok(heard)
 }
 
 async fn subscribe(member: &Member) -> Outcome<Lines> {
@@ -139,14 +213,22 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_said_agrees_whatever_its_order() {
-        let message = |id: &str| (id.to_string(), id.as_bytes().to_vec());
-        let said = BTreeMap::from([("a", vec![message("1"), message("2")])]);
-        let heard =
-            |ids: &[&str]| BTreeMap::from([("a".to_string(), ids.iter().map(|id| message(id)).collect())]);
-        assert_eq!(agreeing(&said, &heard(&["1", "2"])), 2);
-        assert_eq!(agreeing(&said, &heard(&["2", "1"])), 2, "one may be late");
-        assert_eq!(agreeing(&said, &heard(&["1", "1"])), 1, "twice is not both");
-        assert_eq!(agreeing(&said, &heard(&["1", "3"])), 1);
+    fn a_reading_is_heard_from_its_author_alone_under_an_id_that_it_had() {
+        let ids = vec!["first".to_owned(), "again".to_owned()];
+        let said =
+            Said { node: 0, author: "a".into(), payload: b"21".to_vec(), ids, heard: BTreeSet::from([1]) };
+        let message = |author: &str, id: &str, payload: &[u8]| Message {
+            author: Some(author.into()),
+            id: id.into(),
+            payload: payload.to_vec(),
+            topic: TOPIC.into(),
+            seqno: 1,
+            time: 0,
+            text: None,
+        };
+        assert!(said.is_in(&message("a", "first", b"21")) && said.is_in(&message("a", "again", b"21")));
+        assert!(!said.is_in(&message("b", "first", b"21")) && !said.is_in(&message("a", "other", b"21")));
+        assert!(!said.is_in(&message("a", "first", b"22")));
+        assert_eq!([0, 1, 2].map(|node| said.is_missing_at(node)), [false, false, true]);
     }
 }
