@@ -51,7 +51,7 @@ fn on_a_small_disk() {
 
     let node = Up::start(&a);
     let put = |path: &Path| run(&a, ["put".as_ref(), "--json".as_ref(), path.as_os_str()]);
-    let cid = put(&small).ok().json()[0]["cid"].as_str().expect("a cid").to_string();
+    let cid = put(&small).ok().cid();
     let holds = |node: &Up| {
         assert!(node.run(["get", &cid]).ok().0.stdout == fs::read(&small).expect("there"));
     };

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 const ABSENT: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
 
 fn put(node: &Up, content: &[u8]) -> String {
-    let put = feed(&node.dir, &["put", "-", "--json"], content).ok().json();
-    put[0]["cid"].as_str().expect("a CID").to_owned()
+    feed(&node.dir, &["put", "-", "--json"], content).ok().cid()
 }
 
 /// A folder of two files, one of them of several blocks.
@@ -33,8 +32,7 @@ fn what_is_removed_goes_and_what_others_need_stays() {
     let dir = tempfile::tempdir().expect("a folder");
     let node = Up::start(&init(dir.path(), "a", None));
     let (folder, large) = folder(dir.path());
-    let whole = node.run(["put".as_ref(), "--json".as_ref(), folder.as_os_str()]).ok().json();
-    let whole = whole[0]["cid"].as_str().expect("a CID").to_owned();
+    let whole = node.run(["put".as_ref(), "--json".as_ref(), folder.as_os_str()]).ok().cid();
     let part = put(&node, &large);
 
     let items = node.run(["ls", &whole, "--json"]).ok().json();

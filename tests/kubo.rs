@@ -34,8 +34,7 @@ fn story(dir: &Path, [a, b]: [&Up; 2]) -> (String, Vec<String>) {
     for node in [a, b] {
         until_peers(node, |peers| !peers.is_empty());
     }
-    let put = a.run(["put".as_ref(), "--json".as_ref(), input.as_os_str()]).ok().json();
-    let cid = put[0]["cid"].as_str().expect("a CID").to_owned();
+    let cid = a.run(["put".as_ref(), "--json".as_ref(), input.as_os_str()]).ok().cid();
     b.run(["get", &cid, "-o", "out"]).ok();
     assert!(fs::read(b.dir.join("out")).expect("there") == content, "other bytes came");
     let mut heard = Lines::subscribe(b, &["readings"]);
@@ -90,8 +89,7 @@ fn what_a_daemon_stores_survives_its_garbage_collection_and_both_restarts() {
         fs::write(&input, vec![fill; 3_000_000]).expect("written");
         store_in(dir.path(), name, &ours);
         let node = Up::start(&dir.path().join(name));
-        let put = node.run(["put".as_ref(), "--json".as_ref(), input.as_os_str()]).ok().json();
-        let cid = put[0]["cid"].as_str().expect("a CID").to_owned();
+        let cid = node.run(["put".as_ref(), "--json".as_ref(), input.as_os_str()]).ok().cid();
         let before = node.run(["status", "--json"]).ok().json()[0]["store"].clone();
         assert!(before["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{before}");
         ours.post("repo/gc", None).expect("collects");

@@ -39,8 +39,7 @@ fn chain(dir: &Path, kubo: &Kubo) -> [Up; 3] {
 
 fn put(node: &Up, content: &[u8]) -> String {
     fs::write(node.dir.join("input"), content).expect("written");
-    let put = node.run(["put", "--json", "input"]).ok().json();
-    put[0]["cid"].as_str().expect("a CID").to_owned()
+    node.run(["put", "--json", "input"]).ok().cid()
 }
 
 fn got(node: &Up, cid: &str) -> Vec<u8> {

@@ -239,7 +239,7 @@ fn the_daemons_own_program_reads_what_was_put_and_hears_what_was_published() {
     let [own, other] = [&kubo.daemons()[0], &kubo.daemons()[1]];
     let node = Up::start(&init_over_kubo(dir.path(), "a", &own.api));
     fs::write(node.dir.join("file"), vec![7; 3_000_000]).expect("written");
-    let cid = node.run(["put", "--json", "file"]).ok().json()[0]["cid"].as_str().expect("a CID").to_owned();
+    let cid = node.run(["put", "--json", "file"]).ok().cid();
     let cat = other.post(&format!("cat?arg={cid}&timeout=60s"), None).expect("cat");
     assert!(cat == vec![7; 3_000_000]);
     let content: Vec<u8> = (0..700_000_u32).flat_map(u32::to_be_bytes).collect();

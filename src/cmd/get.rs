@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Cx;
 use super::args::Get;
 use crate::control::client::Client;
-use crate::control::content::{NodeBlocks, fetch};
+use crate::control::content::NodeBlocks;
 use crate::control::wire::{Source, ToFetch};
 use crate::fault::{Failure, Fault, Outcome};
 
@@ -37,11 +37,8 @@ pub(super) async fn run(cx: &Cx, args: &Get) -> Outcome {
         deadline: args.deadline.map(|limit| limit.saturating_sub(started.elapsed()).as_secs_f64()),
         idle: args.idle.map(|idle| idle.as_secs_f64()),
     };
-    let bar = cx.term.progress("fetching", None);
-    let fetched = fetch(&client, &want, |bytes| bar.set_position(bytes)).await;
-    bar.finish_and_clear();
-    // Until all is written.
-    let (fetched, _kept) = fetched?;
+    // Kept until all is written.
+    let (fetched, _kept) = cx.fetch(&client, &want).await?;
     let (bytes, blocks) = write(cx, &client, &cid, output).await?;
     let seconds = started.elapsed().as_secs_f64();
     let got = Got { cid: cid.to_string(), bytes, blocks, seconds, sources: fetched.sources };

@@ -31,7 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::args::{Cli, Command, Global};
 use crate::control::client::Client;
+use crate::control::content::{self, Kept};
 use crate::control::socket_path;
+use crate::control::wire::{Fetched, ToFetch};
 use crate::fault::{Failure, Fault, Outcome};
 use crate::terminal::Terminal;
 
@@ -158,6 +160,14 @@ async fn dispatch(cx: &Cx, command: Command) -> Outcome {
 }
 
 impl Cx {
+    /// Has a node fetch everything under a CID, and shows how far it is.
+    async fn fetch(&self, client: &Client, want: &ToFetch) -> Outcome<(Fetched, Kept)> {
+        let bar = self.term.progress("fetching", None);
+        let fetched = content::fetch(client, want, |bytes| bar.set_position(bytes)).await;
+        bar.finish_and_clear();
+        Ok(fetched?)
+    }
+
     /// The configuration, from the file and everything laid over it.
     fn config(&self) -> Outcome<Config> {
         let mut sources = Sources::process();

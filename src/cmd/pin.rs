@@ -4,7 +4,6 @@ use carrick::{Cid, PinDepth};
 
 use super::Cx;
 use super::args::Pin;
-use crate::control::content::fetch;
 use crate::control::wire::{PinLine, Pinned, ToFetch};
 use crate::fault::Outcome;
 use crate::terminal::{name, show, table};
@@ -21,11 +20,8 @@ pub(super) async fn run(cx: &Cx, what: &Pin) -> Outcome {
 async fn add(cx: &Cx, cids: &[Cid]) -> Outcome {
     let client = cx.client()?;
     for cid in cids {
-        let bar = cx.term.progress("fetching", None);
         let want = ToFetch { cid: cid.to_string(), deadline: None, idle: None };
-        let fetched = fetch(&client, &want, |bytes| bar.set_position(bytes)).await;
-        bar.finish_and_clear();
-        let (_, _kept) = fetched?;
+        let (_, _kept) = cx.fetch(&client, &want).await?;
         let pinned = client.pin(&cid.to_string()).await?;
         cx.term.answer(&pinned, format!("pinned {cid}"))?;
     }

@@ -79,6 +79,12 @@ impl Ran {
         self.stdout().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
+    /// The CID of what was put, the first of it.
+    #[track_caller]
+    pub(crate) fn cid(&self) -> String {
+        self.json()[0]["cid"].as_str().expect("a CID").to_owned()
+    }
+
     /// The error object on standard error.
     #[track_caller]
     pub(crate) fn error(&self) -> Value {

@@ -53,11 +53,8 @@ pub(super) async fn share(
 
 async fn get(cx: &Cx, member: &Member, cid: &Cid, input: &Path, place: &Path) -> Outcome<Share> {
     let started = Instant::now();
-    let bar = cx.term.progress("getting", None);
-    let fetched = fetch(&member.client, &want(cid), |bytes| bar.set_position(bytes)).await;
-    bar.finish_and_clear();
-    // Until all is written.
-    let (fetched, _kept) = fetched?;
+    // Kept until all is written.
+    let (fetched, _kept) = cx.fetch(&member.client, &want(cid)).await?;
     let seconds = started.elapsed().as_secs_f64();
     let copy = place.join(format!("got-by-{}", member.number));
     write_path(&NodeBlocks(&member.client), cid, &copy, |_| ()).await?;
