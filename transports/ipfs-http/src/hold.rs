@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use carrick_core::{Cid, ErrorKind};
+use carrick_core::dag::DAG_PB;
+use carrick_core::{Cid, DAG_CBOR, ErrorKind, RAW};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use ipfs_api_prelude::ApiRequest;
 use iroh_car::{CarHeader, CarWriter};
@@ -18,8 +19,8 @@ use crate::rpc::{Fault, Payload, Rpc};
 
 /// The largest block that daemons give each other.
 pub(crate) const WIRE_BYTES: usize = 2 << 20;
-/// How many blocks are asked about at once.
-const ASKED_AT_ONCE: usize = 16;
+/// How many blocks are asked about or put at once.
+const AT_ONCE: usize = 16;
 /// Longer than what stands before a block in a CAR.
 const SECTION: usize = 128;
 /// How often a garbage collection of the daemon may come between giving and pinning.
@@ -49,12 +50,12 @@ pub(crate) async fn missing(rpc: &Rpc, cids: &[Cid]) -> Result<Vec<Cid>, Fault> 
             Err(fault) => Err(fault),
         }
     });
-    asking.buffered(ASKED_AT_ONCE).try_filter_map(async |missing| Ok(missing)).try_collect().await
+    asking.buffered(AT_ONCE).try_filter_map(async |missing| Ok(missing)).try_collect().await
 }
 
 /// Gives the daemon blocks of any size and pins them.
 pub(crate) async fn hold(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
-    let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| *cid).collect();
+    let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| raw(cid)).collect();
     give_and_pin(rpc, &cids, || give_all(rpc, blocks), |fault| fault).await
 }
 
@@ -86,29 +87,43 @@ pub(crate) async fn give_and_pin<G: Future<Output = Result<(), E>>, E>(
     }
 }
 
-/// Gives the daemon blocks, in one call. It hashes them.
+/// Gives the daemon blocks, which it hashes. What has no links goes raw, in one call, of which it tells nobody. What has some
+/// goes by itself under its own name, and after the rest: others wait for it by that, and then ask for what is under it.
 pub(crate) async fn give(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
-    let [(cid, bytes)] = blocks else {
-        let car = car(blocks)
-            .await
-            .map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()).because(error))?;
-        let stats: Stats = rpc.upload(DagImport { pin_roots: false, stats: true }, car).await?;
-        // Where the answer breaks off on its way, nothing else tells that not all are there.
-        return match stats.stats.block_count == blocks.len() as u64 {
-            true => Ok(()),
-            false => Err(Fault::cut(format_args!("{} of {} blocks", stats.stats.block_count, blocks.len()))),
-        };
-    };
+    let links = |cid: &Cid| matches!(cid.codec(), DAG_PB | DAG_CBOR);
+    let (nodes, leaves): (Vec<_>, Vec<_>) = blocks.iter().cloned().partition(|(cid, _)| links(cid));
+    match leaves.as_slice() {
+        [] => {}
+        [(cid, bytes)] => put(rpc, RAW, cid, bytes.clone()).await?,
+        many => import(rpc, many).await?,
+    }
+    let putting = stream::iter(nodes).map(async |(cid, bytes)| put(rpc, cid.codec(), &cid, bytes).await);
+    putting.buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn put(rpc: &Rpc, cid_codec: u64, cid: &Cid, bytes: Bytes) -> Result<(), Fault> {
     let mhtype = if cid.hash().code() == BLAKE3 { "blake3" } else { "sha2-256" };
-    let call = BlockPut { cid_codec: "raw", mhtype, pin: false, allow_big_block: true };
-    let stored: Stored = rpc.upload(call, bytes.clone()).await?;
+    let call = BlockPut { cid_codec, mhtype, pin: false, allow_big_block: true };
+    let stored: Stored = rpc.upload(call, bytes).await?;
     if stored.is(cid) {
         return Ok(());
     }
     Err(Fault::new(ErrorKind::Integrity, format!("the daemon stored {cid} as {:.100}", stored.key)))
 }
 
-/// Blocks as a CARv1, each under the name by which the daemon keeps it. It needs a root, which means nothing here.
+async fn import(rpc: &Rpc, blocks: &[(Cid, Bytes)]) -> Result<(), Fault> {
+    let car = car(blocks)
+        .await
+        .map_err(|error| Fault::new(ErrorKind::Unexpected, error.to_string()).because(error))?;
+    let stats: Stats = rpc.upload(DagImport { pin_roots: false, stats: true }, car).await?;
+    // Where the answer breaks off on its way, nothing else tells that not all are there.
+    match stats.stats.block_count == blocks.len() as u64 {
+        true => Ok(()),
+        false => Err(Fault::cut(format_args!("{} of {} blocks", stats.stats.block_count, blocks.len()))),
+    }
+}
+
+/// Blocks as a CARv1, each under its raw name. It needs a root, which means nothing here.
 async fn car(blocks: &[(Cid, Bytes)]) -> Result<Bytes, iroh_car::Error> {
     let roots = blocks.iter().take(1).map(|(cid, _)| raw(cid)).collect();
     let size = blocks.iter().map(|(_, bytes)| bytes.len() + SECTION).sum::<usize>();
@@ -179,8 +194,8 @@ fn by_others(fault: &Fault) -> bool {
 mod tests {
     use std::io::Cursor;
 
+    use carrick_core::Block;
     use carrick_core::dag::CarReader;
-    use carrick_core::{Block, RAW};
 
     use super::*;
 
@@ -188,8 +203,8 @@ mod tests {
     async fn blocks_travel_as_a_car_under_raw_names() {
         let blocks = [Block::new(RAW, &b"one"[..]), Block::new(carrick_core::DAG_CBOR, &b"\x80"[..])];
         let given = blocks.each_ref().map(|block| (*block.cid(), block.bytes().clone()));
-        let mut reader =
-            CarReader::new(Cursor::new(car(&given).await.expect("writes")), 1 << 20).await.expect("a CAR");
+        let car = car(&given).await.expect("writes");
+        let mut reader = CarReader::new(Cursor::new(car), 1 << 20).await.expect("a CAR");
         for block in &blocks {
             let read = reader.next().await.expect("reads").expect("one more");
             assert_eq!((read.cid(), read.bytes()), (&raw(block.cid()), block.bytes()));

@@ -45,9 +45,10 @@ calls! {
     "/pubsub/sub" PubsubSub { arg: String }
     /// A block; the crate's own cannot be told how long to look, nor not to look elsewhere.
     "/block/get" BlockGet { arg: String, timeout: String, offline: bool }
-    /// Stores a block as raw bytes, which the daemon serves under every codec; the crate's own cannot name hash and codec.
+    /// Stores a block. The daemon serves it under every codec, but those who wait for it hear of it under this one alone; the
+    /// crate's own cannot name hash and codec.
     "/block/put" BlockPut {
-        #[serde(rename = "cid-codec")] cid_codec: &'static str,
+        #[serde(rename = "cid-codec")] cid_codec: u64,
         mhtype: &'static str,
         pin: bool,
         #[serde(rename = "allow-big-block")] allow_big_block: bool,
@@ -323,11 +324,12 @@ mod tests {
     #[test]
     fn calls_are_written_as_kubo_reads_them() {
         let base = "http://127.0.0.1:5001/api/v0".parse().expect("a URL");
-        let put = BlockPut { cid_codec: "raw", mhtype: "sha2-256", pin: true, allow_big_block: true };
+        let put =
+            BlockPut { cid_codec: carrick_core::RAW, mhtype: "sha2-256", pin: true, allow_big_block: true };
         let url = put.absolute_url(&base).expect("a URL").to_string();
         assert_eq!(
             url,
-            "http://127.0.0.1:5001/api/v0/block/put?cid-codec=raw&mhtype=sha2-256&pin=true&allow-big-block=true"
+            "http://127.0.0.1:5001/api/v0/block/put?cid-codec=85&mhtype=sha2-256&pin=true&allow-big-block=true"
         );
         let many = PinAdd(vec!["one".into(), "two".into()]).absolute_url(&base).expect("a URL").to_string();
         let query = "recursive=false&offline=true&arg=one&arg=two";

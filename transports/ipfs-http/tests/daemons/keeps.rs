@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use carrick_core::dag::Layout;
-use carrick_core::{Block, Cid, ErrorKind, GetOptions, MemoryStore, Owner, RAW, Store};
+use carrick_core::dag::{DAG_PB, Layout, NullSink, add_file};
+use carrick_core::{Block, Cid, DAG_CBOR, ErrorKind, GetOptions, MemoryStore, Owner, RAW, Store};
 use carrick_interop::{Daemon, Kubo};
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -142,5 +142,50 @@ async fn a_file_of_somebody_else_stays_whole_when_the_node_withdraws_its_blocks(
         says(daemon, "repo/gc?quiet=true");
         let whole = daemon.post(&format!("cat?arg={root}&offline=true"), None);
         assert!(whole.is_ok_and(|seen| seen == content), "{version}: it lacks blocks");
+    }
+}
+
+/// Another daemon asks for a block until it comes. It asks again only after 30 s, so that it waits for its answer.
+async fn waits_for(kubo: &Kubo, cid: &Cid) -> impl Future<Output = Vec<u8>> {
+    let [gives, waits] = [0, 1].map(|at| kubo.daemons()[at].clone());
+    let asked = format!("bitswap/wantlist?peer={}", waits.id);
+    let command = format!("block/get?arg={cid}&timeout=20s");
+    let got = tokio::task::spawn_blocking(move || waits.post(&command, None).expect("it comes in time"));
+    soon("that it is asked for", until(async || says(&gives, &asked).contains(&cid.to_string()))).await;
+    async move { got.await.expect("no panic") }
+}
+
+// To look at the daemon blocks a thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_block_has_it_as_soon_as_it_is_put() {
+    let kubo = Kubo::run(2, &["--connect", "--set", "Routing.Type=\"none\""]).expect("two daemons");
+    let (node, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let content = content(3 << 20);
+    let root = add_file(&content[..], Layout::default(), &mut NullSink).await.expect("computed").cid;
+    let comes = waits_for(&kubo, &root).await;
+    soon("a put", node.put(&content[..], Layout::default())).await.expect("puts");
+    assert!(Block::new(root.codec(), comes.await).cid() == &root);
+    // By itself it goes another way.
+    let alone = Block::new(DAG_CBOR, &b"\xa0"[..]);
+    let comes = waits_for(&kubo, alone.cid()).await;
+    node.store().put(std::slice::from_ref(&alone)).await.expect("stored");
+    transport.fetch().expect("it fetches").provide(&[*alone.cid()]).await.expect("provided");
+    assert!(comes.await == *alone.bytes());
+}
+
+/// Some of what a daemon is given under the name of a codec it may have to read.
+#[tokio::test]
+async fn a_block_that_a_daemon_cannot_read_keeps_no_other_back() {
+    let kubo = Kubo::run(1, &[]).expect("a daemon");
+    let (node, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
+    let codecs = [RAW, DAG_PB, DAG_CBOR, 0x0129, 0x00ff_ffff];
+    let blocks = codecs.map(|codec| Block::new(codec, format!("junk as {codec:x}")));
+    node.store().put(&blocks).await.expect("stored");
+    let cids = blocks.each_ref().map(|block| *block.cid());
+    transport.fetch().expect("it fetches").provide(&cids).await.expect("provided");
+    let held = says(&kubo.daemons()[0], "pin/ls?type=direct");
+    for cid in cids {
+        let raw = Cid::new_v1(RAW, *cid.hash()).to_string();
+        assert!(held.contains(&raw), "{cid} is not in {held}");
     }
 }
