@@ -45,10 +45,11 @@ calls! {
     "/pubsub/sub" PubsubSub { arg: String }
     /// A block; the crate's own cannot be told how long to look, nor not to look elsewhere.
     "/block/get" BlockGet { arg: String, timeout: String, offline: bool }
-    /// Stores a block. The daemon serves it under every codec, but those who wait for it hear of it under this one alone; the
-    /// crate's own cannot name hash and codec.
+    /// Stores a block. The daemon serves it under every codec, but those who wait for it hear of it under this one alone, or as
+    /// CIDv0 by the format `v0`; the crate's own cannot name hash and codec.
     "/block/put" BlockPut {
-        #[serde(rename = "cid-codec")] cid_codec: u64,
+        #[serde(rename = "cid-codec", skip_serializing_if = "Option::is_none")] cid_codec: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")] format: Option<&'static str>,
         mhtype: &'static str,
         pin: bool,
         #[serde(rename = "allow-big-block")] allow_big_block: bool,
@@ -324,8 +325,13 @@ mod tests {
     #[test]
     fn calls_are_written_as_kubo_reads_them() {
         let base = "http://127.0.0.1:5001/api/v0".parse().expect("a URL");
-        let put =
-            BlockPut { cid_codec: carrick_core::RAW, mhtype: "sha2-256", pin: true, allow_big_block: true };
+        let put = BlockPut {
+            cid_codec: Some(carrick_core::RAW),
+            format: None,
+            mhtype: "sha2-256",
+            pin: true,
+            allow_big_block: true,
+        };
         let url = put.absolute_url(&base).expect("a URL").to_string();
         assert_eq!(
             url,

@@ -1,4 +1,4 @@
-//! The one task that changes what is stored: it takes whatever puts have queued, gives them to the daemon in one call,
+//! The one task that changes what is stored: it takes whatever puts have queued, gives them to the daemon together,
 //! enters them in the index, and answers all.
 //!
 //! So concurrent writers share what a daemon takes long for, and no block is let go that another write counts on. A block is

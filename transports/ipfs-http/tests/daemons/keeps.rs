@@ -145,7 +145,7 @@ async fn a_file_of_somebody_else_stays_whole_when_the_node_withdraws_its_blocks(
     }
 }
 
-/// Another daemon asks for a block until it comes. It asks again only after 30 s, so that it waits for its answer.
+/// A second daemon asks for a block; the first one has to bring it by itself, since it is asked again only after 30 s.
 async fn waits_for(kubo: &Kubo, cid: &Cid) -> impl Future<Output = Vec<u8>> {
     let [gives, waits] = [0, 1].map(|at| kubo.daemons()[at].clone());
     let asked = format!("bitswap/wantlist?peer={}", waits.id);
@@ -160,20 +160,28 @@ async fn waits_for(kubo: &Kubo, cid: &Cid) -> impl Future<Output = Vec<u8>> {
 async fn who_waits_for_a_block_has_it_as_soon_as_it_is_put() {
     let kubo = Kubo::run(2, &["--connect", "--set", "Routing.Type=\"none\""]).expect("two daemons");
     let (node, transport) = open(config(&kubo.daemons()[0])).await.expect("opens");
-    let content = content(3 << 20);
-    let root = add_file(&content[..], Layout::default(), &mut NullSink).await.expect("computed").cid;
-    let comes = waits_for(&kubo, &root).await;
-    soon("a put", node.put(&content[..], Layout::default())).await.expect("puts");
-    assert!(Block::new(root.codec(), comes.await).cid() == &root);
-    // By itself it goes another way.
-    let alone = Block::new(DAG_CBOR, &b"\xa0"[..]);
-    let comes = waits_for(&kubo, alone.cid()).await;
-    node.store().put(std::slice::from_ref(&alone)).await.expect("stored");
-    transport.fetch().expect("it fetches").provide(&[*alone.cid()]).await.expect("provided");
-    assert!(comes.await == *alone.bytes());
+    for layout in ["unixfs-v1-2025", "unixfs-v0-2015"] {
+        let layout: Layout = layout.parse().expect("a layout");
+        let content = content(3 << 20);
+        let root = add_file(&content[..], layout, &mut NullSink).await.expect("computed").cid;
+        let comes = waits_for(&kubo, &root).await;
+        soon("a put", node.put(&content[..], layout)).await.expect("puts");
+        assert_eq!(Block::new(root.codec(), comes.await).cid().hash(), root.hash());
+    }
+    // As messages and files of one block are given, alone and together.
+    let blocks = [(DAG_CBOR, &b"\xa0"[..]), (RAW, b"a leaf"), (RAW, b"another")];
+    let blocks = blocks.map(|(codec, bytes)| Block::new(codec, bytes));
+    node.store().put(&blocks).await.expect("stored");
+    let fetch = transport.fetch().expect("it fetches");
+    for some in [&blocks[..1], &blocks[1..]] {
+        let comes = waits_for(&kubo, some[0].cid()).await;
+        let cids: Vec<Cid> = some.iter().map(|block| *block.cid()).collect();
+        fetch.provide(&cids).await.expect("provided");
+        assert!(comes.await == *some[0].bytes());
+    }
 }
 
-/// Some of what a daemon is given under the name of a codec it may have to read.
+/// What a block calls itself is no reason not to keep it.
 #[tokio::test]
 async fn a_block_that_a_daemon_cannot_read_keeps_no_other_back() {
     let kubo = Kubo::run(1, &[]).expect("a daemon");

@@ -128,13 +128,12 @@ async fn what_was_fetched_is_there_though_the_daemon_keeps_it_not() {
 #[tokio::test]
 async fn puts_beside_each_other_do_not_wait_for_each_other() {
     let absent = vec![Answer::Status(500, "", ABSENT)];
-    let taken = vec![Answer::Good(r#"{"Stats":{"BlockCount":4}}"#)];
+    let taken = vec![Answer::Good(TAKEN)];
     let server = Server::start([("block/stat", absent), ("dag/import", taken)]).await;
     let mut config = config(&server);
     config.pin = false;
     let (node, _) = open(config).await.expect("opens");
-    let blocks = |put: u8| [0, 1, 2, 3].map(|fill| Block::new(RAW, vec![4 * put + fill; 1 << 20]));
-    let putting = join_all((0_u8..8).map(async |put| node.put_blocks(&blocks(put)).await));
+    let putting = join_all((0..8).map(async |put| node.put_blocks(&imported(put)).await));
     for put in timeout(PATIENCE, putting).await.expect("they end") {
         put.expect("it is put");
     }
@@ -177,24 +176,31 @@ async fn without_pins_there_is_none_to_take_away() {
     }
 }
 
-/// A daemon that takes 4 MiB so.
+/// 4 MiB, in as many blocks as are given in one call.
+fn imported(put: u8) -> Vec<Block> {
+    (0..20).map(|fill| Block::new(RAW, vec![20 * put + fill; (4 << 20) / 20])).collect()
+}
+
+/// The answer to it.
+const TAKEN: &str = r#"{"Stats":{"BlockCount":20}}"#;
+
+/// A daemon that takes it so.
 fn taking(answer: Answer) -> [(&'static str, Vec<Answer>); 2] {
     [("block/stat", vec![Answer::Status(500, "", ABSENT)]), ("dag/import", vec![answer])]
 }
 
-/// What a put of 4 MiB ends with.
+/// What a put of it ends with.
 async fn put_large(server: &Server) -> carrick_core::Result<()> {
     let mut config = config(server);
     config.pin = false;
     let (node, _) = open(config).await.expect("opens");
-    let blocks = [1, 2].map(|fill| Block::new(RAW, vec![fill; 2 << 20]));
-    timeout(PATIENCE, node.put_blocks(&blocks)).await.expect("it ends")
+    timeout(PATIENCE, node.put_blocks(&imported(0))).await.expect("it ends")
 }
 
 /// It takes longer than an answer may.
 #[tokio::test]
 async fn what_is_sent_may_take_its_time_as_long_as_it_goes_on() {
-    let slow = || taking(Answer::Slow(r#"{"Stats":{"BlockCount":2}}"#));
+    let slow = || taking(Answer::Slow(TAKEN));
     let folder = tempfile::tempdir().expect("a folder");
     let socket = Server::start_on_socket(&folder.path().join("api"), slow());
     for server in [socket, Server::start(slow()).await] {
