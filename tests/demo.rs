@@ -16,6 +16,7 @@ fn the_nodes_agree_and_the_last_line_says_so() {
     let last = lines.last().expect("a line");
     assert_eq!((&last["ok"], &last["nodes"]), (&true.into(), &3.into()));
     assert_eq!(last["messages"]["expected"], last["messages"]["received"]);
+    assert_eq!(last["messages"]["repeated"], 0, "between these nodes nothing is lost");
     assert!(last["messages"]["expected"].as_u64().is_some_and(|count| count >= 18), "{last}");
     assert_eq!((&last["content"]["bytes"], &last["content"]["verified"]), (&3_000_000.into(), &true.into()));
     assert!(last["content"]["cid"].is_string() && last["seconds"].is_number());

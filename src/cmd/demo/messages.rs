@@ -7,28 +7,29 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use indicatif::ProgressBar;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use carrick::ErrorKind;
 
 use super::super::Cx;
 use super::fleet::{Fleet, Member};
-use super::{TOPIC, readings};
+use super::{PATIENCE, TOPIC, readings};
 use crate::control::client::Lines;
 use crate::control::wire::{Heard, Message};
 use crate::fault::{Fault, Outcome};
 
-/// How long a node hears nothing before what it is missing is said again, and how often that is done: all of it
-/// within a step's patience.
+/// How long nothing new is heard before what is missing is said again, and how often that is done.
 const SILENCE: Duration = Duration::from_secs(5);
-const REPEATS: usize = 5;
+const REPEATS: u32 = 5;
+const _: () =
+    assert!(SILENCE.as_secs() * (REPEATS as u64 + 1) < PATIENCE.as_secs(), "a step has no time for it");
 
 /// What was said and heard so far.
 pub(super) struct Talk {
     ears: Vec<Lines>,
-    /// For each node: how many readings of the others it should have, and has.
-    pub(super) expected: Vec<u64>,
-    pub(super) received: Vec<u64>,
+    said: Vec<Said>,
+    /// How many readings were said again.
+    pub(super) repeated: usize,
 }
 
 /// A reading that a node published, once or more often.
@@ -70,8 +71,7 @@ impl Talk {
             ears.push(subscribe(member).await?);
         }
         fleet.connected(Some(TOPIC)).await?;
-        let zeros = vec![0; fleet.nodes.len()];
-        Ok(Self { ears, expected: zeros.clone(), received: zeros })
+        Ok(Self { ears, said: vec![], repeated: 0 })
     }
 
     /// A node that started again subscribes again.
@@ -80,71 +80,78 @@ impl Talk {
         fleet.connected(Some(TOPIC)).await
     }
 
-    /// Nodes publish so many readings each; ends when every other node has all of them, or has been silent for too long.
+    /// Nodes publish so many readings each; ends when every other node has all of them, or has heard nothing new for too long.
     pub(super) async fn exchange(&mut self, cx: &Cx, fleet: &Fleet, rounds: &[(usize, usize)]) -> Outcome {
-        let mut said = Vec::new();
         for (node, count) in rounds {
             for reading in 1..=*count {
-                said.push(Said::by(*node, &fleet.nodes[*node], reading)?);
+                self.said.push(Said::by(*node, &fleet.nodes[*node], reading)?);
             }
         }
-        let all = said.len() * (fleet.nodes.len() - 1);
-        let bar = cx.term.count("hearing", all as u64);
+        let missing: u64 = (0..self.ears.len()).map(|node| self.expected(node) - self.received(node)).sum();
+        let bar = cx.term.count("hearing", missing);
         for repeat in 0..=REPEATS {
-            let missing = self.missing(&mut said);
+            let missing = self.missing();
             if missing.is_empty() {
                 break;
             }
-            if repeat > 0 {
-                let (line, text) = again(missing.len());
-                bar.suspend(|| cx.note_step(&line, &text));
-            }
+            let count = missing.len();
             say(fleet, missing).await?;
-            self.hear(&mut said, &bar).await?;
+            if repeat > 0 {
+                self.repeated += count;
+                bar.suspend(|| cx.note_step(&json!({ "step": "repeat", "readings": count }), &again(count)));
+            }
+            self.hear(&bar).await?;
         }
         bar.finish_and_clear();
-        for node in 0..fleet.nodes.len() {
-            let of_others = || said.iter().filter(|said| said.node != node);
-            self.expected[node] += of_others().count() as u64;
-            self.received[node] += of_others().filter(|said| said.heard.contains(&node)).count() as u64;
-        }
         Ok(())
     }
 
     /// What somebody has not heard yet.
-    fn missing<'a>(&self, said: &'a mut [Said]) -> Vec<&'a mut Said> {
+    fn missing(&mut self) -> Vec<&mut Said> {
         let nodes = self.ears.len();
-        said.iter_mut().filter(|said| (0..nodes).any(|node| said.is_missing_at(node))).collect()
+        self.said.iter_mut().filter(|said| (0..nodes).any(|node| said.is_missing_at(node))).collect()
     }
 
-    /// Every node listens until it has all, or hears nothing any more.
-    async fn hear(&mut self, said: &mut [Said], bar: &ProgressBar) -> Outcome {
+    /// Every node listens until it has all, or hears nothing new any more.
+    async fn hear(&mut self, bar: &ProgressBar) -> Outcome {
         let ears = self.ears.iter_mut().enumerate();
-        let heard = try_join_all(ears.map(|(node, ear)| listen(ear, node, said, bar))).await?;
-        for (node, heard) in heard.into_iter().enumerate() {
+        let heard = ears.map(|(node, ear)| listen(async || next(ear).await, node, &self.said, bar));
+        for (node, heard) in try_join_all(heard).await?.into_iter().enumerate() {
             for at in heard {
-                said[at].heard.insert(node);
+                self.said[at].heard.insert(node);
             }
         }
         Ok(())
     }
 
-    /// The state for a person.
+    /// How many readings of the others a node should have.
+    pub(super) fn expected(&self, node: usize) -> u64 {
+        self.said.iter().filter(|said| said.node != node).count() as u64
+    }
+
+    /// How many of them it has.
+    pub(super) fn received(&self, node: usize) -> u64 {
+        self.said.iter().filter(|said| said.heard.contains(&node)).count() as u64
+    }
+
+    fn sums(&self) -> (u64, u64) {
+        let nodes = 0..self.ears.len();
+        (nodes.clone().map(|node| self.expected(node)).sum(), nodes.map(|node| self.received(node)).sum())
+    }
+
+    /// The state for a person: the good news only when every node has all.
     pub(super) fn verdict(&self, good: &str) -> String {
-        verdict(&self.expected, &self.received, good)
+        let (expected, received) = self.sums();
+        match expected == received {
+            true => good.to_string(),
+            false => format!("NOT all agree: {received} of {expected} readings arrived"),
+        }
     }
 
     /// The state as a step.
     pub(super) fn line(&self, step: &str) -> serde_json::Value {
-        json!({ "step": step, "expected": sum(&self.expected), "received": sum(&self.received) })
-    }
-}
-
-/// What may be said: the good news only when everything that arrived is what was sent.
-fn verdict(expected: &[u64], received: &[u64], good: &str) -> String {
-    match expected == received {
-        true => good.to_string(),
-        false => format!("NOT all agree: {} of {} readings are right", sum(received), sum(expected)),
+        let (expected, received) = self.sums();
+        json!({ "step": step, "expected": expected, "received": received })
     }
 }
 
@@ -152,12 +159,10 @@ pub(super) fn sum(counts: &[u64]) -> u64 {
     counts.iter().sum()
 }
 
-/// That so many readings are said again: as a step, and for a person.
-fn again(missing: usize) -> (serde_json::Value, String) {
-    let readings = if missing == 1 { "a reading is" } else { "readings are" };
-    let text =
-        format!("{missing} {readings} missing somewhere after {} s, and said again", SILENCE.as_secs());
-    (json!({ "step": "repeat", "messages": missing }), text)
+/// That so many readings are said again, for a person.
+fn again(missing: usize) -> String {
+    let readings = if missing == 1 { "reading is" } else { "readings are" };
+    format!("{missing} {readings} missing somewhere after {} s of silence, and said again", SILENCE.as_secs())
 }
 
 async fn say(fleet: &Fleet, said: Vec<&mut Said>) -> Outcome {
@@ -169,14 +174,28 @@ async fn say(fleet: &Fleet, said: Vec<&mut Said>) -> Outcome {
 }
 
 /// Which of the readings that a node is missing it hears now.
-async fn listen(ear: &mut Lines, node: usize, said: &[Said], bar: &ProgressBar) -> Outcome<Vec<usize>> {
+///
+/// # Errors
+/// `Integrity` for what nobody said.
+async fn listen(
+    mut next: impl AsyncFnMut() -> Outcome<Message>,
+    node: usize,
+    said: &[Said],
+    bar: &ProgressBar,
+) -> Outcome<Vec<usize>> {
     let mut missing: Vec<_> = (0..said.len()).filter(|at| said[*at].is_missing_at(node)).collect();
-    let mut heard = Vec::new();
+    let (mut heard, mut until) = (Vec::new(), Instant::now() + SILENCE);
     while !missing.is_empty() {
-        let Ok(message) = timeout(SILENCE, next(ear)).await else { break };
+        let Ok(message) = timeout_at(until, next()).await else { break };
         let message = message?;
+        if !said.iter().any(|said| said.is_in(&message)) {
+            let what = format!("node {} heard {}, which nobody said", node + 1, message.id);
+            return Err(Fault::new(ErrorKind::Integrity, "demo", what).into());
+        }
+        // What was said again comes twice to those who had it.
         if let Some(at) = missing.iter().position(|at| said[*at].is_in(&message)) {
             heard.push(missing.remove(at));
+            until = Instant::now() + SILENCE;
             bar.inc(1);
         }
     }
@@ -205,30 +224,52 @@ async fn next(lines: &mut Lines) -> Outcome<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Failure;
 
-    #[test]
-    fn good_news_waits_for_the_comparison() {
-        assert_eq!(verdict(&[2, 2], &[2, 2], "all have all"), "all have all");
-        assert_eq!(verdict(&[2, 2], &[2, 1], "all have all"), "NOT all agree: 3 of 4 readings are right");
+    fn said(node: usize, payload: &[u8]) -> Said {
+        let author = node.to_string();
+        let ids = ["first", "again"].map(|id| format!("{id} {author}"));
+        Said { node, author, payload: payload.to_vec(), ids: ids.into(), heard: BTreeSet::new() }
     }
 
-    #[test]
-    fn a_reading_is_heard_from_its_author_alone_under_an_id_that_it_had() {
-        let ids = vec!["first".to_owned(), "again".to_owned()];
-        let said =
-            Said { node: 0, author: "a".into(), payload: b"21".to_vec(), ids, heard: BTreeSet::from([1]) };
-        let message = |author: &str, id: &str, payload: &[u8]| Message {
+    fn message(author: &str, id: &str, payload: &[u8]) -> Message {
+        Message {
             author: Some(author.into()),
-            id: id.into(),
+            id: format!("{id} {author}"),
             payload: payload.to_vec(),
             topic: TOPIC.into(),
             seqno: 1,
             time: 0,
             text: None,
+        }
+    }
+
+    /// What node 0 takes of some messages, after which nothing comes.
+    async fn heard(messages: impl IntoIterator<Item = Message>) -> Outcome<Vec<usize>> {
+        let all = [said(1, b"21"), said(2, b"22"), said(0, b"its own")];
+        let mut messages = messages.into_iter();
+        let next = async || match messages.next() {
+            Some(message) => Ok(message),
+            None => std::future::pending().await,
         };
-        assert!(said.is_in(&message("a", "first", b"21")) && said.is_in(&message("a", "again", b"21")));
-        assert!(!said.is_in(&message("b", "first", b"21")) && !said.is_in(&message("a", "other", b"21")));
-        assert!(!said.is_in(&message("a", "first", b"22")));
-        assert_eq!([0, 1, 2].map(|node| said.is_missing_at(node)), [false, false, true]);
+        listen(next, 0, &all, &ProgressBar::hidden()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_is_heard_whatever_its_order_and_what_is_lost_is_missing() {
+        let (one, two) = (message("1", "first", b"21"), message("2", "again", b"22"));
+        assert_eq!(heard([two.clone(), one.clone()]).await.expect("both"), [1, 0]);
+        assert_eq!(heard([two.clone(), two.clone()]).await.expect("one of them twice"), [1]);
+        assert!(heard([]).await.expect("silence").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_said_is_no_silence() {
+        for forged in
+            [message("3", "first", b"21"), message("1", "other", b"21"), message("1", "first", b"22")]
+        {
+            let Err(Failure::Fault(fault)) = heard([forged]).await else { panic!("it was taken") };
+            assert_eq!(fault.kind, ErrorKind::Integrity);
+        }
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct Report {
     network: String,
     expected: Vec<u64>,
     received: Vec<u64>,
+    repeated: usize,
     pub(super) cid: String,
     pub(super) bytes: u64,
     /// By the number of the node.
@@ -54,6 +55,8 @@ struct Last<'a> {
 struct Messages {
     expected: u64,
     received: u64,
+    /// Readings that were said again, because somebody did not hear them.
+    repeated: usize,
 }
 
 #[derive(Serialize)]
@@ -73,8 +76,10 @@ impl Report {
     pub(super) fn messages(&mut self, fleet: &Fleet, talk: &Talk) {
         self.peers = fleet.nodes.iter().map(|member| member.ready.peer.clone()).collect();
         self.network = fleet.nodes.first().map(|member| member.ready.network.clone()).unwrap_or_default();
-        self.expected = talk.expected.clone();
-        self.received = talk.received.clone();
+        let nodes = 0..fleet.nodes.len();
+        self.expected = nodes.clone().map(|node| talk.expected(node)).collect();
+        self.received = nodes.map(|node| talk.received(node)).collect();
+        self.repeated = talk.repeated;
     }
 
     fn verified(&self) -> bool {
@@ -91,7 +96,11 @@ impl Report {
             return cx.term.json(&Last {
                 ok: self.ok(),
                 nodes: self.nodes,
-                messages: Messages { expected: sum(&self.expected), received: sum(&self.received) },
+                messages: Messages {
+                    expected: sum(&self.expected),
+                    received: sum(&self.received),
+                    repeated: self.repeated,
+                },
                 content: Content { cid: &self.cid, bytes: self.bytes, verified: self.verified() },
                 seconds: self.seconds,
             });
@@ -99,6 +108,9 @@ impl Report {
         cx.term.line("")?;
         cx.term.line(show(self.table()))?;
         cx.term.line("")?;
+        if self.repeated > 0 {
+            cx.term.line(format!("{} readings were lost on their way, and said again.", self.repeated))?;
+        }
         let verdict = if self.ok() { "All nodes agree" } else { "The nodes do NOT agree" };
         cx.term.line(format!("{verdict}, after {:.1} s. The same by hand:", self.seconds))?;
         for (command, what) in self.by_hand() {
