@@ -31,7 +31,7 @@ pub use limits::Limits;
 pub use node::{
     Blocks, Collected, Content, Delivery, Event, Events, Gap, Get, GetOptions, Got, Hold, Host, Inbound,
     Misdeed, Node, NodeBuilder, NodeSource, Notice, Peak, Peer, Progress, Published, Received, Relay, Served,
-    ServedStream, SignatureMemo, Slot, Stat, Status, Subscription, Tap, TransportInfo,
+    ServedStream, SignatureMemo, Slot, Stat, Status, Subscription, Tap, TransportInfo, WeakNode,
 };
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};
@@ -39,7 +39,7 @@ pub use types::{
     Block, BroadcastCaps, Capabilities, CidPolicy, Claim, Clock, DAG_CBOR, Direction, Discovery, FetchCaps,
     Identity, Keep, Message, MessageId, NetworkId, Overload, PeerAddr, PeerInfo, PeerRecord, Privacy, RAW,
     Reach, RelayGate, Remote, Requirements, Serving, SystemClock, Time, Topic, TopicPattern, TopicRules,
-    Unmet, cid_of,
+    Unmet, at_most, cid_of,
 };
 
 pub use async_trait::async_trait;

@@ -9,8 +9,8 @@ use crate::registry::closest;
 use crate::{Error, ErrorKind};
 
 /// The tables a configuration may have.
-pub(super) const TABLES: [&str; 7] =
-    ["node", "transport", "store", "service", "validator", "topic", "profile"];
+pub(super) const TABLES: [&str; 8] =
+    ["node", "transport", "store", "service", "ledger", "validator", "topic", "profile"];
 
 /// Parts an error's detail from its mend in the one text that serde passes on.
 const MEND: &str = "\nmend: ";

@@ -14,7 +14,7 @@ const PREFIX: &str = "CARRICK_";
 /// Variables that begin so and are no keys of the configuration.
 const NO_KEYS: [&str; 3] = ["CARRICK_CONFIG", "CARRICK_PROFILE", "CARRICK_LOG"];
 /// Tables whose second level is an instance's name, which is kebab-case and so cannot stand in a variable as it is.
-const INSTANCE_TABLES: [&str; 3] = ["transport", "store", "service"];
+const INSTANCE_TABLES: [&str; 4] = ["transport", "store", "service", "ledger"];
 
 /// Keys from one source. Merged by figment, which remembers for each value which layer it came from.
 #[derive(Clone, Debug)]

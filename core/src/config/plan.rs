@@ -16,6 +16,9 @@ use crate::{Entry, Error, ErrorKind, Kind, Node, Registry, Result};
 /// The store of a node whose configuration names none: the first of these that is linked.
 const DEFAULT_STORES: [&str; 2] = ["fjall", "memory"];
 
+/// The table of ledgers, and the kind of service that they are.
+const LEDGER: &str = "ledger";
+
 /// A plugin instance whose table was read.
 pub(super) struct Instance {
     pub(super) name: String,
@@ -110,7 +113,7 @@ impl Config {
             data_dir: self.data_dir(),
             store: self.named(registry, Kind::Store, &store, "store")?,
             validators: self.validators(registry)?,
-            services: self.all(registry, Kind::Service)?,
+            services: self.services(registry)?,
             routes,
             transports,
             config: self.clone(),
@@ -142,13 +145,32 @@ impl Config {
         Err(unknown(&place, kind, name, known))
     }
 
+    /// `[service.NAME]`, and `[ledger.NAME]`, which is a service of the kind `ledger` unless it says another.
+    fn services(&self, registry: &Registry) -> Result<Vec<Instance>> {
+        let mut services = self.all(registry, Kind::Service)?;
+        for name in self.names(LEDGER) {
+            services.push(self.instance_at(registry, Kind::Service, [LEDGER, name], LEDGER)?);
+        }
+        Ok(services)
+    }
+
     fn instance(&self, registry: &Registry, kind: Kind, name: &str) -> Result<Instance> {
-        let path = [table(kind), name];
-        let place = path.join(".");
+        self.instance_at(registry, kind, [table(kind), name], name)
+    }
+
+    /// The instance of a table, of the plugin that it names as its kind.
+    fn instance_at(
+        &self,
+        registry: &Registry,
+        kind: Kind,
+        path: [&str; 2],
+        default: &str,
+    ) -> Result<Instance> {
+        let (place, name) = (path.join("."), path[1]);
         let plugin = match self.at(&[path[0], name, "kind"]) {
             Some(Value::String(_, plugin)) => plugin.as_str(),
             Some(_) => return Err(self.kind_is_no_text(&[path[0], name, "kind"], &place)),
-            None => name,
+            None => default,
         };
         let at = format!("{}: [{place}]", self.origin(&path));
         let entry = self.entry(registry, kind, plugin, &at)?;

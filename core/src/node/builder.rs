@@ -268,9 +268,12 @@ impl NodeBuilder {
             for (name, open) in self.validators {
                 validators.push(open(site(&name)).await?);
             }
-            let mut services = Vec::new();
+            let (mut services, mut rules) = (Vec::new(), self.rules);
             for (name, open) in self.services {
-                services.push(open(site(&name)).await?);
+                let service = open(site(&name)).await?;
+                validators.extend(Arc::clone(&service).validator());
+                rules.extend(service.topics());
+                services.push((name, service));
             }
             let core = Core::new(Parts {
                 key,
@@ -280,7 +283,7 @@ impl NodeBuilder {
                 store: Arc::clone(&store),
                 validators,
                 membership: self.membership,
-                rules: self.rules,
+                rules,
                 seed: self.seed,
                 memo: self.memo,
             });

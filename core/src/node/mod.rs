@@ -22,6 +22,7 @@ mod hearsay;
 mod hold;
 mod host;
 pub mod identity;
+mod kept;
 mod links;
 mod lock;
 mod outbox;
@@ -40,9 +41,10 @@ mod subscriptions;
 mod tap;
 mod tasks;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,8 +72,8 @@ pub use self::status::{Peer, Status, TransportInfo};
 pub use self::subscriptions::{Delivery, Subscription};
 pub use self::tap::Tap;
 use crate::{
-    Block, Error, ErrorKind, Limits, Membership, NetworkId, Owner, PeerAddr, Pin, Remote, Result, Service,
-    Store, Topic, TopicRules, Verdict, WantDag,
+    Block, Error, ErrorKind, Limits, Membership, Message, MessageId, NetworkId, Owner, PeerAddr, Pin, Remote,
+    Result, Service, Store, Topic, TopicRules, Verdict, WantDag,
 };
 
 /// How long closing one part may take.
@@ -81,10 +83,27 @@ const CLOSING: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Node(Arc<NodeInner>);
 
+/// A node that its holder does not keep open: for a service, which the node itself holds.
+#[derive(Clone, Default)]
+pub struct WeakNode(Weak<NodeInner>);
+
+impl WeakNode {
+    /// The node, unless the last handle of it was dropped.
+    pub fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
+    }
+}
+
+impl fmt::Debug for WeakNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakNode")
+    }
+}
+
 struct NodeInner {
     core: Arc<Core>,
     router: Arc<Router>,
-    services: Mutex<Vec<Arc<dyn Service>>>,
+    services: Mutex<Vec<(String, Arc<dyn Service>)>>,
     closed: AtomicBool,
     /// One closes at a time; set when it is done.
     closing: tokio::sync::Mutex<bool>,
@@ -96,7 +115,7 @@ impl NodeInner {
     fn new(
         core: Arc<Core>,
         router: Arc<Router>,
-        services: Vec<Arc<dyn Service>>,
+        services: Vec<(String, Arc<dyn Service>)>,
         data: Option<DataDirLock>,
     ) -> Self {
         // Set once: the core was made for this node.
@@ -116,6 +135,9 @@ impl NodeInner {
 impl Drop for NodeInner {
     fn drop(&mut self) {
         self.core.tasks.cancel();
+        // Whoever reads these may be at work for a service, and hold what is to be freed.
+        self.core.subscriptions.end();
+        self.core.events.end();
     }
 }
 
@@ -123,6 +145,11 @@ impl Node {
     /// Chooses what a node is made of.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
+    }
+
+    /// A handle that does not keep the node open.
+    pub fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -138,7 +165,7 @@ impl Node {
 
     async fn start_services(&self) -> Result<()> {
         let services = lock(&self.0.services).clone();
-        for service in services {
+        for (_, service) in services {
             if let Err(error) = service.start(self.clone()).await {
                 // The error that matters is the service's own.
                 let _ = self.close().await;
@@ -161,6 +188,14 @@ impl Node {
     /// The limits it keeps.
     pub fn limits(&self) -> &Limits {
         &self.core().limits
+    }
+
+    /// A service by its type and the name of its instance, such as a ledger that the configuration opened. `None` where there
+    /// is none, and once the node is closing.
+    pub fn service<S: Service>(&self, name: &str) -> Option<Arc<S>> {
+        let services = lock(&self.0.services);
+        let mut named = services.iter().filter(|(instance, _)| instance == name);
+        named.find_map(|(_, service)| (Arc::clone(service) as Arc<dyn Any + Send + Sync>).downcast().ok())
     }
 
     /// The store.
@@ -241,7 +276,24 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future leaves it open whether it was published.
     pub async fn publish(&self, topic: &Topic, payload: impl Into<Bytes> + Send) -> Result<Published> {
-        self.open("publish")?.publish(topic, payload.into()).await
+        self.open("publish")?.publish(topic, payload.into(), None).await
+    }
+
+    /// As [`publish`](Self::publish), for a message that follows others than its author's previous one: at most 64, in any
+    /// order, and none at all where it begins something. On a ledger these are the heads that its author knows.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); `TooLarge` above 64 of them, `Rejected` where one is no message id.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether it was published.
+    pub async fn publish_following(
+        &self,
+        topic: &Topic,
+        payload: impl Into<Bytes> + Send,
+        parents: Vec<Cid>,
+    ) -> Result<Published> {
+        self.open("publish")?.publish(topic, payload.into(), Some(parents)).await
     }
 
     /// Reads the messages of a topic that are accepted from now on.
@@ -293,10 +345,18 @@ impl Node {
     ///
     /// Never answers `Defer`: what it waits for is fetched, or it ends as `Ignore`.
     ///
+    /// The future does not keep the node open.
+    ///
     /// # Cancel safety
     /// Dropping the future cancels nothing.
-    pub async fn admit(&self, topic: &Topic, bytes: Bytes, from: Option<Remote>) -> Verdict {
-        self.core().admit(topic, bytes, from, None).await
+    pub fn admit(
+        &self,
+        topic: &Topic,
+        bytes: Bytes,
+        from: Option<Remote>,
+    ) -> impl Future<Output = Verdict> + Send + use<> {
+        let (core, topic) = (Arc::clone(self.core()), topic.clone());
+        async move { core.admit(&topic, bytes, from, None).await }
     }
 
     /// What happens to the node from now on.
@@ -345,15 +405,48 @@ impl Node {
         Ok(router.block(cid, hints, self.limits().fetch_deadline).await?.0)
     }
 
-    /// Fetches a DAG block by block as it lands, each checked and judged, none of them stored.
+    /// One block as [`block`](Self::block) finds it, with whoever sent it; hashed, but neither judged nor stored. For what has to
+    /// pass the gate first: a message. The future does not keep the node open.
+    ///
+    /// # Errors
+    /// As [`block`](Self::block), without `Rejected` by a validator.
+    ///
+    /// # Cancel safety
+    /// Safe; the transfer ends when nobody waits for it any more.
+    pub fn fetch(
+        &self,
+        cid: &Cid,
+        hints: Vec<PeerId>,
+    ) -> impl Future<Output = Result<Received>> + Send + use<> {
+        let (router, cid) = (self.open("fetch").cloned(), *cid);
+        async move {
+            let router = router?;
+            let (deadline, limit) = (router.core.limits.fetch_deadline, router.core.limits.block_bytes);
+            let (block, from) = router.fetch_unstored(&cid, hints, deadline, limit).await?;
+            Ok(Received { block, from })
+        }
+    }
+
+    /// A message that was kept, from the store alone, with its linked payload; `None` where it is not there. Its form and its
+    /// signature are checked again: the store also holds blocks that never passed the gate.
+    ///
+    /// # Errors
+    /// `Integrity` where the block is no message of this network, or its author did not sign it; what the store answers.
+    pub async fn message(&self, id: &MessageId) -> Result<Option<Message>> {
+        self.core().kept(id).await
+    }
+
+    /// Fetches a DAG block by block as it lands, each checked and judged, none of them stored. Neither the future nor the stream
+    /// keeps the node open.
     ///
     /// # Errors
     /// `Unsupported` when no transport brings a DAG in one request, `NoPeers`, `NotFound`, `Closed`.
     ///
     /// # Cancel safety
     /// Dropping the future or the stream cancels the transfer.
-    pub async fn fetch_dag(&self, want: WantDag) -> Result<Blocks> {
-        self.open("fetch_dag")?.fetch_dag(want).await
+    pub fn fetch_dag(&self, want: WantDag) -> impl Future<Output = Result<Blocks>> + Send + use<> {
+        let router = self.open("fetch_dag").cloned();
+        async move { router?.fetch_dag(want).await }
     }
 
     /// Fetches everything under a CID that is not in the store yet, into the store.
@@ -377,7 +470,7 @@ impl Node {
         }
         let mut failed = None;
         let services = std::mem::take(&mut *lock(&self.0.services));
-        for service in services.iter().rev() {
+        for (_, service) in services.iter().rev() {
             note(&mut failed, "stop a service", tokio::time::timeout(CLOSING, service.stop()).await);
         }
         let leaving = async {

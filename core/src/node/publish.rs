@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cid::Cid;
 use serde::Serialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -60,8 +61,14 @@ pub(crate) struct Line {
 }
 
 impl Router {
-    /// Signs a payload and hands it to every broadcast transport.
-    pub(crate) async fn publish(self: &Arc<Self>, topic: &Topic, payload: Bytes) -> Result<Published> {
+    /// Signs a payload and hands it to every broadcast transport. It follows the author's previous message unless it is said
+    /// what it follows.
+    pub(crate) async fn publish(
+        self: &Arc<Self>,
+        topic: &Topic,
+        payload: Bytes,
+        follows: Option<Vec<Cid>>,
+    ) -> Result<Published> {
         let core = &self.core;
         let rules = core.topics.rules(topic, Path::Own).unwrap_or_default();
         if !core.may_publish(&core.me, topic) {
@@ -82,7 +89,7 @@ impl Router {
         let (message, _line) = if rules.raw {
             (self.write_raw(topic, payload)?, self.pen.line(topic).await)
         } else {
-            self.write(topic, payload, rules, &hold).await?
+            self.write(topic, payload, follows, rules, &hold).await?
         };
         if core.outbox.has(topic) && core.links.in_topic(topic) > 0 {
             self.send_kept(topic).await;
@@ -132,6 +139,7 @@ impl Router {
         self: &Arc<Self>,
         topic: &Topic,
         payload: Bytes,
+        follows: Option<Vec<Cid>>,
         rules: TopicRules,
         hold: &Hold,
     ) -> Result<(Message, HeldLine)> {
@@ -152,7 +160,7 @@ impl Router {
             topic,
             seqno: now.next,
             time: core.clock.now(),
-            parents: now.last.iter().map(|id| *id.cid()).collect(),
+            parents: follows.unwrap_or_else(|| now.last.iter().map(|id| *id.cid()).collect()),
             body,
         };
         let message = draft.sign(&core.key)?;

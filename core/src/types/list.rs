@@ -7,8 +7,11 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 /// Reads at most so many items: `#[serde(deserialize_with = "at_most::<MAX, Item, _, _>")]`.
 ///
-/// By itself `serde` takes up to 1 MiB for a list as long as it says it is, before an item of it is read.
-pub(crate) fn at_most<'de, const MOST: usize, T, L, D>(from: D) -> Result<L, D::Error>
+/// For lists of strangers: by itself `serde` takes up to 1 MiB for a list as long as it says it is, before an item of it is read.
+///
+/// # Errors
+/// When there are more, or one of them cannot be read.
+pub fn at_most<'de, const MOST: usize, T, L, D>(from: D) -> Result<L, D::Error>
 where
     T: Deserialize<'de>,
     L: From<Vec<T>>,

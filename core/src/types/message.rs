@@ -236,6 +236,12 @@ impl Draft<'_> {
         })?;
         self.parents.sort_unstable_by_key(Cid::to_bytes);
         self.parents.dedup();
+        if self.parents.len() > MAX_PARENTS {
+            let detail =
+                format!("it follows {} messages; at most {MAX_PARENTS} are allowed", self.parents.len());
+            return Err(Error::new(ErrorKind::TooLarge, "sign", detail));
+        }
+        check_parents(&self.parents).map_err(|why| Error::new(ErrorKind::Rejected, "sign", why))?;
         let author = key.public().to_peer_id();
         let author_bytes = author.to_bytes();
         let (link, payload) = match &self.body {

@@ -16,7 +16,7 @@ pub use capabilities::{
     BroadcastCaps, Capabilities, Discovery, FetchCaps, Identity, Overload, Privacy, Reach, RelayGate,
     Requirements, Serving, Unmet,
 };
-pub(crate) use list::at_most;
+pub use list::at_most;
 pub(crate) use message::{Body, Draft, Unreadable};
 pub use message::{DAG_CBOR, Message, MessageId};
 pub use peer::{Direction, PeerInfo, Remote};
