@@ -1,0 +1,176 @@
+//! Becoming the same as others: telling how far we are, hearing how far they are, and fetching what is missing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use carrick_core::limits::MAX_PARENTS;
+use carrick_core::{Cid, Delivery, Event, Events, Node, PeerId, Result, Subscription, Topic};
+use futures::StreamExt as _;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::heads::Heads;
+use crate::ledger::{Inner, lock};
+use crate::tail;
+
+/// How often heads are told, from half of it to half as long again.
+const TELL: Duration = Duration::from_secs(10);
+/// How soon after somebody joined, at most: not everybody at once.
+const SOON: Duration = Duration::from_secs(1);
+/// Heads that are waited for at once.
+const WANTED: usize = 1_024;
+
+/// What the tasks of a ledger share.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    /// Where heads travel.
+    pub(crate) topic: Topic,
+    /// Heads that are no entries here yet, and who said that he has them.
+    wanted: Mutex<BTreeMap<Cid, Option<PeerId>>>,
+    more_wanted: Notify,
+    /// Whoever fetched tells at once how far it is now.
+    fetched: Notify,
+    /// When somebody else last told the very heads that we have.
+    told: Mutex<Option<Instant>>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Sync {
+    pub(crate) fn new(topic: Topic) -> Self {
+        Self {
+            topic,
+            wanted: Mutex::default(),
+            more_wanted: Notify::new(),
+            fetched: Notify::new(),
+            told: Mutex::default(),
+            tasks: TaskTracker::new(),
+            end: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) async fn end(&self) {
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move {
+            end.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Notes heads to fetch, as far as there is room.
+    fn want(&self, heads: Vec<Cid>, from: Option<PeerId>) {
+        let mut wanted = lock(&self.wanted);
+        for head in heads {
+            if wanted.len() < WANTED || wanted.contains_key(&head) {
+                wanted.insert(head, from);
+            }
+        }
+        self.more_wanted.notify_one();
+    }
+}
+
+/// Begins the tasks of a ledger that is open.
+pub(crate) fn begin(ledger: &Arc<Inner>, node: &Node, entries: Subscription, heads: Subscription) {
+    // Entries are taken at the gate; the subscription only says that we take part.
+    ledger.sync.spawn(entries.for_each(async |_| ()));
+    ledger.sync.spawn(hear(Arc::clone(ledger), heads));
+    ledger.sync.spawn(tell_again_and_again(Arc::clone(ledger), node.peer_id(), node.events()));
+    ledger.sync.spawn(fetch_what_is_wanted(Arc::clone(ledger)));
+}
+
+async fn hear(ledger: Arc<Inner>, mut heard: Subscription) {
+    while let Some(delivery) = heard.next().await {
+        let Delivery::Message(message) = delivery else { continue };
+        match Heads::decode(message.payload()) {
+            Ok(heads) => hear_of(&ledger, heads, message.author().copied()),
+            Err(error) => tracing::debug!(%error, author = ?message.author(), "heads that are none"),
+        }
+    }
+    // The node is gone, without having been closed.
+    ledger.sync.end.cancel();
+}
+
+fn hear_of(ledger: &Inner, heads: Heads, from: Option<PeerId>) {
+    let Ok((missing, ours)) = ledger.with_index(|index| (index.missing(&heads.heads), own(index))) else {
+        return;
+    };
+    if heads == ours {
+        *lock(&ledger.sync.told) = Some(Instant::now());
+    }
+    if !missing.is_empty() {
+        ledger.sync.want(missing, from);
+    }
+}
+
+fn own(index: &crate::index::Index) -> Heads {
+    let highest = index.heads().take(MAX_PARENTS).map(|head| head.cid()).collect();
+    Heads::new(highest, index.len() as u64)
+}
+
+/// Tells our heads after somebody joined, after a fetch, and now and then unless somebody else just told the same.
+async fn tell_again_and_again(ledger: Arc<Inner>, me: PeerId, mut events: Events) {
+    let sync = &ledger.sync;
+    // Nodes that were started together do not speak together.
+    let seed = me.to_bytes().iter().fold(0_u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut last = Instant::now();
+    let mut next = last + TELL;
+    loop {
+        let at_once = tokio::select! {
+            biased;
+            () = sync.fetched.notified() => true,
+            event = events.next() => match event {
+                Some(Event::Joined { topic, .. }) if topic == sync.topic => {
+                    sleep(random.random_range(Duration::ZERO..SOON)).await;
+                    true
+                }
+                Some(_) => continue,
+                None => return,
+            },
+            () = sleep_until(next) => false,
+        };
+        let told = lock(&sync.told).is_some_and(|told| told > last);
+        if (at_once || !told)
+            && let Err(error) = tell(&ledger).await
+        {
+            tracing::debug!(%error, ledger = %ledger.topic, "heads were not told");
+        }
+        last = Instant::now();
+        next = last + random.random_range(TELL / 2..TELL * 3 / 2);
+    }
+}
+
+async fn tell(ledger: &Inner) -> Result<()> {
+    let (node, heads) = (ledger.node()?, ledger.with_index(own)?);
+    // To nobody there is nothing to tell; a message for whoever comes would be old by then.
+    if heads.heads.is_empty() || node.topic_peers(&ledger.sync.topic).await?.is_empty() {
+        return Ok(());
+    }
+    node.publish(&ledger.sync.topic, heads.encode()?).await.map(drop)
+}
+
+/// Fetches heads with all before them that is missing. One fetch at a time; what is wanted meanwhile waits.
+async fn fetch_what_is_wanted(ledger: Arc<Inner>) {
+    loop {
+        ledger.sync.more_wanted.notified().await;
+        let wanted = std::mem::take(&mut *lock(&ledger.sync.wanted));
+        match tail::fetch(&ledger, wanted).await {
+            Ok(0) => {}
+            Ok(entries) => {
+                tracing::info!(entries, ledger = %ledger.topic, "caught up");
+                ledger.sync.fetched.notify_one();
+            }
+            Err(error) => tracing::debug!(%error, ledger = %ledger.topic, "could not catch up"),
+        }
+    }
+}
