@@ -21,6 +21,8 @@
 //! one of the default, the transport and the store over a Kubo daemon.
 
 pub use carrick_core::*;
+/// The ledger: a log with many writers.
+pub use carrick_plugin_ledger as ledger;
 /// The transport and the store `ipfs-http`, over a Kubo daemon.
 #[cfg(feature = "ipfs-http")]
 pub use carrick_transport_ipfs_http as ipfs_http;
@@ -52,8 +54,14 @@ mod tests {
         let registry = Registry::linked().expect("no name has two owners");
         let linked: Vec<String> =
             registry.entries().map(|entry| format!("{} {}", entry.kind(), entry.name)).collect();
-        let mut expected =
-            vec!["transport memory", "transport quic", "store fjall", "store memory", "validator authors"];
+        let mut expected = vec![
+            "transport memory",
+            "transport quic",
+            "store fjall",
+            "store memory",
+            "validator authors",
+            "service ledger",
+        ];
         if cfg!(feature = "ipfs-http") {
             expected.insert(0, "transport ipfs-http");
             expected.insert(4, "store ipfs-http");

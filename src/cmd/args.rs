@@ -7,6 +7,7 @@ use carrick::dag::Layout;
 use carrick::{Cid, Multiaddr, NetworkId, PeerAddr, PeerId, Topic};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use super::payload::Payload;
 use crate::terminal::Color;
 
 /// Broadcast messages and fetch content by its address, over the network you choose.
@@ -91,6 +92,9 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Prints the messages of a topic as they come
     Subscribe(Subscribe),
+    /// Writes and reads ledgers, which the configuration names
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Lists the connected peers
     Peers,
     /// Connects to a peer
@@ -135,6 +139,9 @@ pub(crate) struct Init {
     /// A peer to stay connected to; may be given several times
     #[arg(long, value_name = "ADDR", value_parser = peer_addr)]
     pub(crate) bootstrap: Vec<PeerAddr>,
+    /// A ledger to take part in
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ledger: Option<String>,
     /// Replaces carrick.toml; an identity is kept unless it is damaged, and then moved aside
     #[arg(long)]
     pub(crate) force: bool,
@@ -199,16 +206,12 @@ pub(crate) enum Pin {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["message", "file"]))]
 pub(crate) struct Publish {
     /// The topic
     #[arg(value_parser = topic)]
     pub(crate) topic: Topic,
-    /// The message; - reads standard input, one message a line
-    pub(crate) message: Option<String>,
-    /// Publishes the content of a file as one message
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) message: Payload,
 }
 
 #[derive(Args, Debug)]
@@ -222,6 +225,44 @@ pub(crate) struct Subscribe {
     /// Ends after this time; exit code 4 if fewer than N messages came (without --count: none)
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Appends an entry; it is durable when this returns, and reaches every node of the ledger
+    Append {
+        /// The ledger
+        name: String,
+        #[command(flatten)]
+        payload: Payload,
+    },
+    /// Prints the entries in their order, the same on every node
+    Log(Log),
+    /// Prints the entries that no other one follows
+    Heads {
+        /// The ledger
+        name: String,
+    },
+    /// Reads and checks the whole log
+    Verify {
+        /// The ledger
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// The ledger
+    pub(crate) name: String,
+    /// Begins with this entry
+    #[arg(long, value_name = "CID", value_parser = cid)]
+    pub(crate) from: Option<Cid>,
+    /// Goes on with what comes; of one that comes late it tells where it stands
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Ends after so many entries
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) count: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -118,6 +118,7 @@ transport = "{transport}"
 
 [transport.{transport}]
 {}{}
+{}
 # Rules of a topic:
 # [topic."readings"]
 # keep = "everything"   # keep every message as a block, so that others can fetch it later
@@ -128,7 +129,17 @@ transport = "{transport}"
 "#,
         listen_line(args, listen),
         list("bootstrap", &args.bootstrap, bootstrap),
+        ledger(args.ledger.as_deref()),
     )
+}
+
+/// A ledger, or the same as a comment with an example.
+fn ledger(name: Option<&str>) -> String {
+    let authors = "authors = \"any\"   # or a list of peer ids, the same on all nodes";
+    match name {
+        Some(name) => format!("[ledger.{name}]\n{authors}\n"),
+        None => format!("# A log that many write, the same on all nodes:\n# [ledger.sensors]\n# {authors}\n"),
+    }
 }
 
 /// `memory` listens at one address, the others at several; behind a daemon it is the daemon that listens.

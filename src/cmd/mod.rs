@@ -5,8 +5,10 @@ mod connect;
 mod demo;
 mod get;
 mod init;
+mod ledger;
 mod logs;
 mod ls;
+mod payload;
 mod peers;
 mod pin;
 mod plugins;
@@ -149,6 +151,7 @@ async fn dispatch(cx: &Cx, command: Command) -> Outcome {
         Command::Gc => rm::gc(cx).await,
         Command::Publish(args) => publish::run(cx, &args).await,
         Command::Subscribe(args) => subscribe::run(cx, &args).await,
+        Command::Ledger(what) => ledger::run(cx, &what).await,
         Command::Peers => peers::run(cx).await,
         Command::Connect { address } => connect::connect(cx, &address).await,
         Command::Disconnect { peer } => connect::disconnect(cx, &peer).await,

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::ledger::{Heads, Made, OfLedger, ToAppend, ToRead, Verified};
 use super::wire::{
     OfCid, OfPeer, OnTopic, Peer, Published, Refusal, Removed, Stat, ToConnect, ToFetch, ToListPins,
     ToPublish,
@@ -73,6 +74,24 @@ impl Client {
     /// Fetches everything under a CID into the node's store.
     pub(crate) async fn fetch(&self, want: &ToFetch) -> Result<Lines> {
         self.lines(Method::POST, "/v1/fetch", full(json(want))).await
+    }
+
+    /// Makes an entry of a ledger.
+    pub(crate) async fn append(&self, ledger: &str, payload: &[u8]) -> Result<Made> {
+        self.post("/v1/ledger/append", &ToAppend { ledger: ledger.into(), payload: payload.into() }).await
+    }
+
+    /// The entries of a ledger in their order.
+    pub(crate) async fn log(&self, want: &ToRead) -> Result<Lines> {
+        self.lines(Method::POST, "/v1/ledger/log", full(json(want))).await
+    }
+
+    pub(crate) async fn heads(&self, ledger: &str) -> Result<Heads> {
+        self.post("/v1/ledger/heads", &OfLedger { ledger: ledger.into() }).await
+    }
+
+    pub(crate) async fn verify(&self, ledger: &str) -> Result<Verified> {
+        self.post("/v1/ledger/verify", &OfLedger { ledger: ledger.into() }).await
     }
 
     pub(crate) async fn pin(&self, cid: &str) -> Result<OfCid> {

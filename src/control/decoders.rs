@@ -10,6 +10,7 @@ use futures::FutureExt;
 use http_body_util::Full;
 use serde_json::json;
 
+use super::ledger::{OfLedger, ToAppend, ToRead};
 use super::routes::{cid, parse, seconds};
 use super::sections::{Sections, encode};
 use super::wire::{OfCid, OfPeer, OnTopic, ToConnect, ToFetch, ToListPins, ToPublish};
@@ -51,6 +52,9 @@ fn read_request(bytes: &[u8]) -> bool {
         parse::<OfPeer>(bytes).is_ok_and(|request| request.peer.parse::<PeerId>().is_ok()),
         parse::<OfCid>(bytes).is_ok_and(|request| cid(&request.cid).is_ok()),
         parse::<ToListPins>(bytes).is_ok(),
+        parse::<ToAppend>(bytes).is_ok(),
+        parse::<OfLedger>(bytes).is_ok(),
+        parse::<ToRead>(bytes).is_ok_and(|request| request.from.is_none_or(|from| cid(&from).is_ok())),
         parse::<ToFetch>(bytes).is_ok_and(|request| {
             seconds(request.deadline).is_ok() && seconds(request.idle).is_ok() && cid(&request.cid).is_ok()
         }),
@@ -85,6 +89,9 @@ fn requests() -> Vec<Vec<u8>> {
         json!({ "peer": peer }),
         json!({ "cid": cid }),
         json!({ "all": true }),
+        json!({ "ledger": "sensors", "payload": payload }),
+        json!({ "ledger": "sensors" }),
+        json!({ "ledger": "sensors", "from": cid, "follow": true }),
         json!({ "cid": cid, "deadline": 1.5e3, "idle": 10 }),
     ]
     .map(|request| request.to_string().into_bytes())

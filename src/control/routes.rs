@@ -19,7 +19,7 @@ use super::wire::{
     Event, Fetching, Heard, OfCid, OfPeer, OnTopic, Peer, PinLine, Published, Refusal, Removed, Stat, Stored,
     ToConnect, ToFetch, ToListPins, ToPublish,
 };
-use super::{Body, full};
+use super::{Body, full, ledger};
 use crate::fault::Fault;
 
 /// A message of 8 MiB, the highest block limit, in base64, and what is around it.
@@ -55,6 +55,10 @@ async fn route(node: &Node, request: Request<Incoming>) -> Result<Response<Body>
         (&Method::POST, "/v1/disconnect") => disconnect(node, read(body).await?).await,
         (&Method::POST, "/v1/publish") => publish(node, read(body).await?).await,
         (&Method::POST, "/v1/subscribe") => subscribe(node, read(body).await?).await,
+        (&Method::POST, "/v1/ledger/append") => Ok(json(&ledger::append(node, read(body).await?).await?)),
+        (&Method::POST, "/v1/ledger/log") => Ok(lines(ledger::log(node, &read(body).await?)?)),
+        (&Method::POST, "/v1/ledger/heads") => Ok(json(&ledger::heads(node, &read(body).await?)?)),
+        (&Method::POST, "/v1/ledger/verify") => Ok(json(&ledger::verify(node, read(body).await?).await?)),
         (&Method::POST, "/v1/pin") => pin(node, read(body).await?).await,
         (&Method::POST, "/v1/unpin") => unpin(node, read(body).await?).await,
         (&Method::POST, "/v1/pins") => Ok(pins(node, &read(body).await?)),

@@ -420,16 +420,16 @@ pub(crate) struct Refusal {
 }
 
 /// Bytes as base64.
-mod base64_text {
+pub(super) mod base64_text {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::control) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&BASE64.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(in crate::control) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         BASE64.decode(String::deserialize(from)?).map_err(de::Error::custom)
     }
 }

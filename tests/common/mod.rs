@@ -187,12 +187,19 @@ impl Lines {
         let mut command = carrick(&node.dir);
         command.args(["subscribe", "--json"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program runs");
-        let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let lines = told(&mut child);
         let mut line = String::new();
         BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
         assert!(line.contains("subscribed"), "{line}");
-        let (tell, lines) = channel();
-        std::thread::spawn(move || stdout.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { child, lines }
+    }
+
+    /// What a command prints, as it comes.
+    pub(crate) fn run(node: &Up, arguments: &[&str]) -> Self {
+        let mut command = carrick(&node.dir);
+        let mut child =
+            command.args(arguments).arg("--json").stdout(Stdio::piped()).spawn().expect("it runs");
+        let lines = told(&mut child);
         Self { child, lines }
     }
 
@@ -209,6 +216,14 @@ impl Lines {
     pub(crate) fn code(mut self) -> i32 {
         self.child.wait().expect("it ends").code().expect("no signal")
     }
+}
+
+/// The lines that a program prints, as they come.
+fn told(child: &mut Child) -> Receiver<String> {
+    let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let (tell, lines) = channel();
+    std::thread::spawn(move || stdout.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    lines
 }
 
 /// Asks again and again until it is so: a command has no events.

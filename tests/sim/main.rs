@@ -12,6 +12,7 @@
 mod check;
 mod flaw;
 mod judging;
+mod ledger;
 mod member;
 mod run;
 mod setting;
@@ -40,17 +41,37 @@ fn sim_nodes_agree_whatever_the_network_does() {
     if let Some(seed) = seed_alone() {
         println!("seed {seed}: {}", simulate(&plan, seed));
     } else {
-        simulate_all(&plan, seeds());
+        let nodes = if plan.nodes == Plan::default().nodes {
+            String::new()
+        } else {
+            format!("SIM_NODES={} ", plan.nodes)
+        };
+        for_all(seeds(), &format!("{nodes}cargo test --release -p carrick --test sim nodes_agree"), |seed| {
+            simulate(&plan, seed);
+        });
+    }
+}
+
+/// Whatever the network does to a ledger, in the end all nodes have one log, with every entry whose append returned.
+#[test]
+fn sim_ledger_converges() {
+    let simulate = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(ledger::run(seed));
+    };
+    match seed_alone() {
+        Some(seed) => simulate(seed),
+        None => for_all(seeds(), "cargo test --release -p carrick --test sim ledger_converges", simulate),
     }
 }
 
 /// As many at once as there are cores: each run has a runtime and a network of its own.
-fn simulate_all(plan: &Plan, seeds: u64) {
+fn for_all(seeds: u64, command: &str, simulate: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(0);
     let work = || {
         while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds) {
-            let again = RepeatOnPanic { seed, nodes: plan.nodes, next: &next };
-            simulate(plan, seed);
+            let again = RepeatOnPanic { seed, command, next: &next };
+            simulate(seed);
             drop(again);
         }
     };
@@ -61,7 +82,7 @@ fn simulate_all(plan: &Plan, seeds: u64) {
 /// Tells how to repeat a run that fails, and keeps others from beginning.
 struct RepeatOnPanic<'a> {
     seed: u64,
-    nodes: u64,
+    command: &'a str,
     next: &'a AtomicU64,
 }
 
@@ -69,12 +90,8 @@ impl Drop for RepeatOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.next.store(u64::MAX / 2, Ordering::Relaxed);
-            let Self { seed, nodes, .. } = self;
-            let nodes =
-                if *nodes == Plan::default().nodes { String::new() } else { format!("SIM_NODES={nodes} ") };
-            eprintln!(
-                "repeat it with: SIM_SEED={seed} {nodes}cargo test --release -p carrick --test sim nodes_agree -- --nocapture"
-            );
+            let Self { seed, command, .. } = self;
+            eprintln!("repeat it with: SIM_SEED={seed} {command} -- --nocapture");
         }
     }
 }

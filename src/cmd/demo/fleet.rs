@@ -60,6 +60,7 @@ impl Fleet {
                 transport: args.transport.clone(),
                 listen: listen(&args.transport)?,
                 bootstrap: first.map(|addr| addr.parse::<PeerAddr>()).transpose()?.into_iter().collect(),
+                ledger: None,
                 force: false,
             })?;
             let daemon = super::step("start", daemons.start(&place.join(format!("kubo-{number}")))).await?;
