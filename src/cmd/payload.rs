@@ -15,6 +15,7 @@ const MAX_PAYLOAD: usize = 8 << 20;
 #[group(required = true, multiple = false)]
 pub(crate) struct Payload {
     /// What it says; - reads standard input, one a line
+    #[arg(value_name = "MESSAGE")]
     pub(crate) payload: Option<String>,
     /// Takes the content of a file as one
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
