@@ -1,12 +1,13 @@
 //! Becoming the same as others: telling how far we are, hearing how far they are, and fetching what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carrick_core::limits::MAX_PARENTS;
 use carrick_core::{Cid, Delivery, Event, Events, Node, PeerId, Result, Subscription, Topic};
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::Notify;
@@ -22,16 +23,16 @@ use crate::tail;
 const TELL: Duration = Duration::from_secs(10);
 /// How soon after somebody joined, at most: not everybody at once.
 const SOON: Duration = Duration::from_secs(1);
-/// Heads that are waited for at once.
-const WANTED: usize = 1_024;
+/// Nodes whose heads are fetched at once, and wait for it.
+const FETCHING: usize = 8;
+const WAITING: usize = 1_024;
 
 /// What the tasks of a ledger share.
 #[derive(Debug)]
 pub(crate) struct Sync {
     /// Where heads travel.
     pub(crate) topic: Topic,
-    /// Heads that are no entries here yet, and who said that he has them.
-    wanted: Mutex<BTreeMap<Cid, Option<PeerId>>>,
+    wanted: Mutex<Wanted>,
     more_wanted: Notify,
     /// Whoever fetched tells at once how far it is now.
     fetched: Notify,
@@ -66,16 +67,32 @@ impl Sync {
             end.run_until_cancelled(task).await;
         });
     }
+}
 
-    /// Notes heads to fetch, as far as there is room.
-    fn want(&self, heads: Vec<Cid>, from: Option<PeerId>) {
-        let mut wanted = lock(&self.wanted);
-        for head in heads {
-            if wanted.len() < WANTED || wanted.contains_key(&head) {
-                wanted.insert(head, from);
-            }
+/// Heads that are no entries here yet, by who told them.
+#[derive(Debug, Default)]
+struct Wanted {
+    waiting: BTreeMap<Option<PeerId>, BTreeSet<Cid>>,
+    fetching: BTreeMap<Option<PeerId>, BTreeSet<Cid>>,
+}
+
+impl Wanted {
+    /// Notes heads, but those that are being fetched, as far as there is room. Of one node only what it told last.
+    fn add(&mut self, mut heads: BTreeSet<Cid>, teller: Option<PeerId>) {
+        heads.retain(|head| !self.fetching.values().any(|heads| heads.contains(head)));
+        if !heads.is_empty() && (self.waiting.len() < WAITING || self.waiting.contains_key(&teller)) {
+            self.waiting.insert(teller, heads);
         }
-        self.more_wanted.notify_one();
+    }
+
+    /// Those of one node, whose heads are not being fetched already: one that tells heads which nobody has keeps no others
+    /// from being fetched.
+    fn next(&mut self) -> Option<(Option<PeerId>, BTreeSet<Cid>)> {
+        let mut tellers = self.waiting.keys();
+        let teller = *tellers.find(|teller| !self.fetching.contains_key(teller))?;
+        let heads = self.waiting.remove(&teller)?;
+        self.fetching.insert(teller, heads.clone());
+        Some((teller, heads))
     }
 }
 
@@ -108,7 +125,8 @@ fn hear_of(ledger: &Inner, heads: Heads, from: Option<PeerId>) {
         *lock(&ledger.sync.told) = Some(Instant::now());
     }
     if !missing.is_empty() {
-        ledger.sync.want(missing, from);
+        lock(&ledger.sync.wanted).add(missing.into_iter().collect(), from);
+        ledger.sync.more_wanted.notify_one();
     }
 }
 
@@ -159,18 +177,66 @@ async fn tell(ledger: &Inner) -> Result<()> {
     node.publish(&ledger.sync.topic, heads.encode()?).await.map(drop)
 }
 
-/// Fetches heads with all before them that is missing. One fetch at a time; what is wanted meanwhile waits.
+/// Fetches heads with all before them that is missing, of some nodes at once.
 async fn fetch_what_is_wanted(ledger: Arc<Inner>) {
+    let mut fetching = FuturesUnordered::new();
     loop {
-        ledger.sync.more_wanted.notified().await;
-        let wanted = std::mem::take(&mut *lock(&ledger.sync.wanted));
-        match tail::fetch(&ledger, wanted).await {
-            Ok(0) => {}
-            Ok(entries) => {
-                tracing::info!(entries, ledger = %ledger.topic, "caught up");
-                ledger.sync.fetched.notify_one();
-            }
-            Err(error) => tracing::debug!(%error, ledger = %ledger.topic, "could not catch up"),
+        while fetching.len() < FETCHING
+            && let Some((teller, heads)) = lock(&ledger.sync.wanted).next()
+        {
+            let ledger = &ledger;
+            fetching.push(async move { (teller, tail::fetch(ledger, &heads, teller).await) });
         }
+        tokio::select! {
+            biased;
+            Some((teller, fetched)) = fetching.next() => {
+                lock(&ledger.sync.wanted).fetching.remove(&teller);
+                match fetched {
+                    Ok(0) => {}
+                    Ok(entries) => {
+                        tracing::info!(entries, ledger = %ledger.topic, "caught up");
+                        ledger.sync.fetched.notify_one();
+                    }
+                    Err(error) => tracing::debug!(%error, ledger = %ledger.topic, "could not catch up"),
+                }
+            }
+            () = ledger.sync.more_wanted.notified() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carrick_core::Keypair;
+
+    use super::*;
+    use crate::place::cid;
+
+    #[test]
+    fn what_is_being_fetched_is_not_fetched_twice_and_one_node_has_one_fetch() {
+        let heads = |some: &[u8]| some.iter().map(|n| cid(&[*n; 32])).collect::<BTreeSet<_>>();
+        let [one, other] = [1, 2].map(|_| Some(Keypair::generate_ed25519().public().to_peer_id()));
+        let mut wanted = Wanted::default();
+        wanted.add(heads(&[1, 2]), one);
+        assert_eq!(wanted.next(), Some((one, heads(&[1, 2]))));
+        wanted.add(heads(&[1, 2]), other);
+        wanted.add(heads(&[3]), one);
+        assert_eq!(wanted.next(), None, "the same heads, and the same node");
+        wanted.add(heads(&[2, 4]), other);
+        assert_eq!(wanted.next(), Some((other, heads(&[4]))));
+        wanted.fetching.remove(&one);
+        assert_eq!(wanted.next(), Some((one, heads(&[3]))));
+    }
+
+    #[test]
+    fn no_more_wait_than_fit() {
+        let mut wanted = Wanted::default();
+        for n in 0..=WAITING as u64 {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&n.to_be_bytes());
+            let teller = Some(Keypair::generate_ed25519().public().to_peer_id());
+            wanted.add(BTreeSet::from([cid(&digest)]), teller);
+        }
+        assert_eq!(wanted.waiting.len(), WAITING);
     }
 }

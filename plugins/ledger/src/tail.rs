@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use carrick_core::dag::parents;
+use carrick_core::limits::MAX_ROOTS;
 use carrick_core::{Block, Cid, Follow, PeerId, Received, Remote, Result, Verdict, WantDag};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -50,19 +51,19 @@ impl Tail {
     }
 }
 
-/// Fetches heads, and everything before them that is no entry here; answers how many became entries.
-pub(crate) async fn fetch(ledger: &Inner, wanted: BTreeMap<Cid, Option<PeerId>>) -> Result<usize> {
-    let all: Vec<Cid> = wanted.keys().copied().collect();
+/// Fetches heads that somebody told, and everything before them that is no entry here; answers how many became entries.
+pub(crate) async fn fetch(ledger: &Inner, heads: &BTreeSet<Cid>, teller: Option<PeerId>) -> Result<usize> {
+    let all: Vec<Cid> = heads.iter().copied().collect();
     let roots = ledger.with_index(|index| index.missing(&all))?;
-    let mut hints: Vec<PeerId> = wanted.into_values().flatten().collect();
-    hints.sort_unstable();
-    hints.dedup();
+    let hints: Vec<PeerId> = teller.into_iter().collect();
     let mut tail = Tail::default();
-    for some in roots.chunks(carrick_core::limits::MAX_ROOTS) {
+    for some in roots.chunks(MAX_ROOTS) {
         in_one_request(ledger, some, &hints, &mut tail).await?;
     }
+    // Before the rest, which may be heads that nobody has.
+    let first = admit(ledger, &mut tail).await?;
     one_by_one(ledger, &roots, &hints, &mut tail).await?;
-    admit(ledger, tail).await
+    Ok(first + admit(ledger, &mut tail).await?)
 }
 
 /// Over a transport that brings a DAG in one request; what does not come that way is asked for apart.
@@ -117,8 +118,8 @@ async fn one_by_one(ledger: &Inner, roots: &[Cid], hints: &[PeerId], tail: &mut 
     }
 }
 
-/// Passes entries through the gate, each once its parents are entries. Those that lack one stay out, and may come again.
-async fn admit(ledger: &Inner, mut tail: Tail) -> Result<usize> {
+/// Passes entries through the gate, each once its parents are entries. Those that lack one stay where they are.
+async fn admit(ledger: &Inner, tail: &mut Tail) -> Result<usize> {
     let mut children: BTreeMap<Cid, Vec<Cid>> = BTreeMap::new();
     let mut waits: BTreeMap<Cid, usize> = BTreeMap::new();
     let mut ready = VecDeque::new();
