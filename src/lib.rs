@@ -33,7 +33,7 @@ pub use carrick_transport_quic as quic;
 
 // A crate that no code names is never linked, and its plugins would be missing.
 use carrick_plugin_store_fjall as _;
-use carrick_plugin_validator_authors as _;
+use carrick_plugin_validators as _;
 
 /// The examples of the front page, compiled.
 #[cfg(doctest)]

@@ -1,9 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-mod config;
-mod validator;
+mod authors;
 
-pub use config::AuthorsConfig;
-pub use validator::Authors;
+pub use authors::{Authors, AuthorsConfig};
 
 carrick_core::register_validator!("authors", AuthorsConfig, Authors::open);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use carrick_core::node::Delivery;
 use carrick_core::{ErrorKind, Kind, NetworkId, Node, PeerAddr, Registry, Topic, TopicPattern};
-use carrick_plugin_validator_authors::{Authors, AuthorsConfig};
+use carrick_plugin_validators::{Authors, AuthorsConfig};
 use carrick_transport_memory::MemoryNetwork;
 use futures::StreamExt;
 
@@ -66,5 +66,5 @@ fn it_is_registered_under_its_name() {
     let _ = std::any::type_name::<Authors>();
     let registry = Registry::linked().expect("no name twice");
     let entry = registry.find(Kind::Validator, "authors").expect("linked");
-    assert_eq!(entry.package, "carrick-plugin-validator-authors");
+    assert_eq!(entry.package, "carrick-plugin-validators");
 }
