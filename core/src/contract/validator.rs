@@ -8,7 +8,9 @@ use cid::Cid;
 use libp2p_identity::PeerId;
 
 use super::Store;
-use crate::{Block, Message, Remote, Result, Time, Topic};
+use crate::{
+    Block, Error, ErrorKind, Message, MessageId, NetworkId, Remote, Result, Time, Topic, TopicRules,
+};
 
 /// Judges messages and blocks before they are stored, relayed or handed out.
 ///
@@ -47,12 +49,41 @@ pub struct Context<'a> {
     pub from: Option<&'a Remote>,
     /// Over which transport instance; `None` for our own and for catch-up.
     pub transport: Option<&'a str>,
+    /// The rules of the message's topic; `None` for a block, which is of no topic.
+    pub rules: Option<TopicRules>,
     /// The node's store, for what was accepted before.
     pub store: &'a dyn Store,
     /// The time, from the node's clock.
     pub now: Time,
     /// When the budget ends; on tokio's clock, which tests can pause.
     pub deadline: tokio::time::Instant,
+    pub(crate) network: &'a NetworkId,
+    pub(crate) payload_limit: usize,
+}
+
+impl Context<'_> {
+    /// Reads a message back from the store, such as a parent on a topic that keeps its messages: of this network, in canonical
+    /// form and signed by its author, all checked again. `None` when it is not there; a verdict that needs it is
+    /// [`Verdict::Defer`] with [`Need::Message`].
+    ///
+    /// That it is stored does not prove that the gate accepted it: somebody may have put it there as a plain block. A payload
+    /// that travelled as a link is not read with it and is empty here.
+    ///
+    /// # Errors
+    /// `Rejected` when what is stored under the id is nothing that the gate would take for a message; else those of
+    /// [`Store::get`]. Neither is anybody's fault.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn stored(&self, id: &MessageId) -> Result<Option<Message>> {
+        let Some(block) = self.store.get(id.cid()).await? else { return Ok(None) };
+        match Message::read_back(*id, block.into_bytes(), self.network, self.payload_limit) {
+            Ok(message) => Ok(Some(message)),
+            Err(why) => {
+                Err(Error::new(ErrorKind::Rejected, "stored", format!("{id} is no message here: {why}")))
+            }
+        }
+    }
 }
 
 /// How a message or block came.

@@ -283,9 +283,12 @@ impl Router {
             path: Path::CatchUp,
             from,
             transport: Some(&mounted.mount.name),
+            rules: None,
             store: &*core.store,
             now: core.clock.now(),
             deadline,
+            network: &core.network,
+            payload_limit: core.limits.payload_bytes,
         };
         for validator in &core.validators {
             let verdict = guarded(deadline, validator.block(&context, block)).await;

@@ -20,7 +20,7 @@ use serde_bytes::Bytes as Raw;
 use serde_ipld_dagcbor::EncodeError;
 
 use super::block::{Block, CidPolicy, RAW, SHA2_256, cid_of};
-use super::{NetworkId, Time, Topic, at_most};
+use super::{NetworkId, Time, Topic, at_most, public_key};
 use crate::limits::{MAX_NUMBER, MAX_PARENTS};
 use crate::{Error, ErrorKind, Result};
 
@@ -87,7 +87,8 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// A message that passed the gate, or is being judged by a validator inside it. Cloning is cheap.
+/// A message that passed the gate, is being judged by a validator inside it, or was read back from the store for one. Cloning
+/// is cheap.
 ///
 /// There is no public way to make one: an unchecked message can be neither stored, relayed nor handed out.
 #[derive(Clone)]
@@ -333,6 +334,25 @@ impl Message {
             }
         };
         Ok(Self(Arc::new(parts)))
+    }
+
+    /// Reads an envelope and checks its signature, for who has not seen it pass the gate. A linked payload is not at hand.
+    pub(crate) fn read_back(
+        id: MessageId,
+        encoded: Bytes,
+        network: &NetworkId,
+        payload_limit: usize,
+    ) -> Result<Self, Malformed> {
+        let message =
+            Self::decode(id, encoded, network, payload_limit).map_err(|unreadable| match unreadable {
+                Unreadable::Malformed(why) => why,
+                Unreadable::Newer(version) => format!("version {version} is not spoken here").into(),
+            })?;
+        let key = message.author().and_then(public_key);
+        match key.is_some_and(|key| message.signature_holds(&key)) {
+            true => Ok(message),
+            false => Err("its signature does not hold".into()),
+        }
     }
 
     /// A bare payload of a raw topic.

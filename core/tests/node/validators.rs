@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carrick_core::{Error, ErrorKind, Path, Relay, RelayGate, Remote, Verdict};
+use carrick_core::{
+    Block, Bytes, Cid, Context, DAG_CBOR, Error, ErrorKind, Message, MessageId, Path, Relay, RelayGate,
+    Remote, Result, TopicRules, Validator, Verdict, async_trait,
+};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::support::{
-    Asked, Envelope, Judge, Wire, foreign, limits, on, on_wires, open, payloads, remote, settle, topic,
+    Asked, Envelope, Judge, NOW, Wire, foreign, limits, on, on_wires, open, payloads, remote, settle, topic,
     within,
 };
 
@@ -356,5 +359,85 @@ async fn our_own_validators_may_refuse_what_we_publish() {
         let error = node.publish(&topic(), "x").await.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Rejected);
         assert!(wire.published().is_empty());
+    }
+}
+
+/// Reads back what a message follows, and remembers what it found and under which rules.
+#[derive(Debug, Default)]
+struct ReadsBack(std::sync::Mutex<Vec<ReadBack>>);
+
+type ReadBack = (Option<TopicRules>, Result<Option<Message>>);
+
+#[async_trait]
+impl Validator for ReadsBack {
+    async fn message(&self, cx: &Context<'_>, message: &Message) -> Verdict {
+        for parent in message.parents() {
+            let found = cx.stored(&MessageId::from_cid(*parent)).await;
+            self.0.lock().expect("lock").push((cx.rules, found));
+        }
+        Verdict::Accept
+    }
+
+    async fn block(&self, cx: &Context<'_>, _: &Block) -> Verdict {
+        assert_eq!(cx.rules, None, "a block is of no topic");
+        Verdict::Accept
+    }
+
+    async fn accepted(&self, _: &Context<'_>, _: &Message) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl ReadsBack {
+    fn last(&self) -> ReadBack {
+        self.0.lock().expect("lock").pop().expect("it was asked")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validator_reads_back_what_is_stored_of_the_messages_before() {
+    let (wire, reads) = (Wire::new(), Arc::new(ReadsBack::default()));
+    let rules = TopicRules::kept();
+    let (_node, _subscription) = open(on(&wire).topic(topic(), rules).validator(reads.clone())).await;
+    let first = Envelope::by(1, 1, "first");
+    let follows = |n: u64, parent: Cid| Envelope::by(1, n, "second").after([parent]).encode();
+    assert_eq!(wire.deliver(&remote(1), follows(2, first.cid())).await, Relay::Accept);
+    let (under, found) = reads.last();
+    assert!(matches!(found, Ok(None)), "it is not there: {found:?}");
+    assert_eq!(under, Some(rules));
+    assert_eq!(wire.deliver(&remote(1), first.encode()).await, Relay::Accept);
+    assert_eq!(wire.deliver(&remote(1), follows(3, first.cid())).await, Relay::Accept);
+    let found = reads.last().1.expect("reads").expect("is there");
+    assert_eq!((found.id(), found.author(), found.seqno()), (&first.id(), Some(&crate::support::peer(1)), 1));
+    assert_eq!(
+        (found.time().as_millis(), found.topic(), &found.payload()[..]),
+        (NOW, &topic(), &b"first"[..])
+    );
+}
+
+/// A block may be put there by anybody: what the gate would not take is not read for a message.
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_and_no_message_of_the_network_is_not_read_for_one() {
+    let (wire, reads) = (Wire::new(), Arc::new(ReadsBack::default()));
+    let (node, _subscription) = open(on(&wire).validator(reads.clone())).await;
+    let forged = Envelope::by(1, 1, "forged").encode_signed(vec![0; 64]);
+    let elsewhere = Envelope::by(1, 1, "elsewhere").with(|e| e.network = "another".into()).encode();
+    let newer = Envelope::by(1, 1, "newer").with(|e| e.v = 2).encode();
+    for (n, (bytes, says)) in [
+        (forged, "its signature does not hold"),
+        (elsewhere, "of another network"),
+        (newer, "version 2 is not spoken here"),
+        (Bytes::from_static(b"\xa0"), "malformed"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let block = Block::new(DAG_CBOR, bytes);
+        node.put_blocks(std::slice::from_ref(&block)).await.expect("puts");
+        let after = Envelope::by(1, 2 + n as u64, "after").after([*block.cid()]).encode();
+        assert_eq!(wire.deliver(&remote(1), after).await, Relay::Accept);
+        let error = reads.last().1.expect_err(says);
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert!(error.detail().contains(says), "{error}");
     }
 }

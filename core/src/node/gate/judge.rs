@@ -90,9 +90,12 @@ impl Job {
             path: self.path,
             from: self.from.as_ref(),
             transport: self.mount.as_ref().map(|mount| &*mount.name),
+            rules: Some(self.rules),
             store: &*core.store,
             now: core.clock.now(),
             deadline,
+            network: &core.network,
+            payload_limit: core.limits.payload_bytes,
         }
     }
 }
