@@ -60,6 +60,7 @@ mod tests {
             "store fjall",
             "store memory",
             "validator authors",
+            "validator size",
             "service ledger",
         ];
         if cfg!(feature = "ipfs-http") {

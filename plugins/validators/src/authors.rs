@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use carrick_core::{
-    Block, Cause, Context, Error, ErrorKind, Message, PeerId, Result, Site, Topic, TopicPattern, Validator,
-    Verdict, async_trait,
+    Block, Cause, Context, Message, PeerId, Result, Site, Topic, TopicPattern, Validator, Verdict,
+    async_trait,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::guarded::Guarded;
 
 /// Who may publish where. Both keys are required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +35,8 @@ impl AuthorsConfig {
 /// Accepts messages of named authors only, on the topics it guards; everything else is no concern of its.
 #[derive(Debug)]
 pub struct Authors {
-    config: AuthorsConfig,
+    topics: Guarded,
+    allow: BTreeSet<PeerId>,
 }
 
 impl Authors {
@@ -42,12 +45,8 @@ impl Authors {
     /// # Errors
     /// `Config` when it guards no topic.
     pub fn new(config: AuthorsConfig) -> Result<Self> {
-        if config.topics.is_empty() {
-            let error =
-                Error::new(ErrorKind::Config, "authors", "topics is empty, so nothing would be guarded");
-            return Err(error.mend("name the topics, such as [\"ledger/*\"], or take the validator out"));
-        }
-        Ok(Self { config })
+        let AuthorsConfig { topics, allow } = config;
+        Ok(Self { topics: Guarded::new("authors", topics)?, allow })
     }
 
     pub(crate) async fn open(config: AuthorsConfig, _: Site) -> Result<Self> {
@@ -55,11 +54,11 @@ impl Authors {
     }
 
     fn judge(&self, topic: &Topic, author: Option<&PeerId>) -> Verdict {
-        if !self.config.topics.iter().any(|pattern| pattern.matches(topic)) {
+        if !self.topics.covers(topic) {
             return Verdict::Accept;
         }
         match author {
-            Some(author) if self.config.allow.contains(author) => Verdict::Accept,
+            Some(author) if self.allow.contains(author) => Verdict::Accept,
             Some(author) => Verdict::Reject(Cause::from(format!("{author} may not publish on {topic}"))),
             None => {
                 Verdict::Reject(Cause::from(format!("nobody signed it, and {topic} is for named authors")))
@@ -109,7 +108,7 @@ fn read_peer(text: &str) -> Result<PeerId, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use carrick_core::Keypair;
+    use carrick_core::{ErrorKind, Keypair};
     use figment::Figment;
     use figment::providers::{Format, Toml};
 
