@@ -60,6 +60,7 @@ mod tests {
             "store fjall",
             "store memory",
             "validator authors",
+            "validator rate",
             "validator size",
             "service ledger",
         ];

@@ -1,4 +1,7 @@
-//! What all validators share: the topics that each guards.
+//! What the validators share: the topics that each guards, and how many authors are remembered.
+
+use std::fmt::Display;
+use std::num::NonZeroUsize;
 
 use carrick_core::{Error, ErrorKind, Result, Topic, TopicPattern};
 
@@ -21,6 +24,34 @@ impl Guarded {
     pub(crate) fn covers(&self, topic: &Topic) -> bool {
         self.0.iter().any(|pattern| pattern.matches(topic))
     }
+}
+
+/// Authors remembered, least and most.
+const AUTHORS: (usize, usize) = (1, 1 << 20);
+
+/// Authors remembered where the configuration says nothing.
+pub(crate) fn default_authors() -> usize {
+    4_096
+}
+
+/// How many authors to remember; `Config` out of range.
+pub(crate) fn remembered(validator: &'static str, authors: usize) -> Result<NonZeroUsize> {
+    NonZeroUsize::new(authors)
+        .filter(|_| authors <= AUTHORS.1)
+        .ok_or_else(|| out_of_range(validator, "authors", authors, AUTHORS))
+}
+
+/// A number that is not allowed, and which is.
+pub(crate) fn out_of_range<T: Display + PartialOrd>(
+    validator: &'static str,
+    key: &str,
+    found: T,
+    (low, high): (T, T),
+) -> Error {
+    let detail = format!("{key} is {found}; allowed is {low} to {high}");
+    let nearest = if found > high { high } else { low };
+    Error::new(ErrorKind::Config, validator, detail)
+        .mend(format!("the nearest that is allowed: {key} = {nearest}"))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use carrick_core::{
-    Clock, Delivery, Event, Events, Keypair, NetworkId, Node, NodeBuilder, PeerAddr, PeerId, Remote,
-    Subscription, Time, Topic, TopicPattern,
+    Clock, Delivery, Keypair, Message, NetworkId, Node, NodeBuilder, PeerAddr, PeerId, Remote, Subscription,
+    Time, Topic, TopicPattern,
 };
 use carrick_transport_memory::MemoryNetwork;
 use futures::StreamExt as _;
@@ -74,14 +74,19 @@ pub(crate) async fn line(topic: &Topic, nodes: &[&Node]) {
     }
 }
 
-/// The payload of the next message; other deliveries are passed over.
-pub(crate) async fn next(subscription: &mut Subscription) -> String {
+/// The next message; other deliveries are passed over.
+pub(crate) async fn message(subscription: &mut Subscription) -> Message {
     loop {
         let delivery = within(subscription.next()).await.expect("the subscription goes on");
         if let Delivery::Message(message) = delivery {
-            return String::from_utf8_lossy(message.payload()).into_owned();
+            return message;
         }
     }
+}
+
+/// Its payload.
+pub(crate) async fn next(subscription: &mut Subscription) -> String {
+    String::from_utf8_lossy(message(subscription).await.payload()).into_owned()
 }
 
 /// Whether nothing more is delivered, however long one waits.
@@ -97,11 +102,6 @@ pub(crate) async fn reputation(of: &Node, whom: &Node) -> f64 {
     let whom = Remote::Peer(whom.peer_id());
     let peers = of.peers().await.expect("peers");
     peers.iter().find(|peer| peer.remote == whom).expect("connected").reputation
-}
-
-/// Waits for an event.
-pub(crate) async fn event(events: &mut Events, is: impl Fn(&Event) -> bool) {
-    within(async { while !is(&events.next().await.expect("events go on")) {} }).await;
 }
 
 /// Fails the test where it would hang. The clock of the tests is paused, so this takes no time.
