@@ -153,7 +153,7 @@ impl Core {
             self.repeated(job.from.as_ref(), job.mount.as_ref());
             return Some(Verdict::Ignore("its number was used before".into()));
         }
-        if job.path != Path::Own && !self.gate.signed(author, message) {
+        if job.path != Path::Own && !self.gate.authors.signed(author, message) {
             return Some(Verdict::Reject("its signature does not hold".into()));
         }
         if job.path == Path::CatchUp {

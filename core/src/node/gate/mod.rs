@@ -18,7 +18,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either};
-use libp2p_identity::PeerId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::authors::Authors;
@@ -116,11 +115,6 @@ impl Gate {
         let of_remote = self.remotes.of(from).try_acquire_owned().ok()?;
         let total = Arc::clone(&self.total).try_acquire_owned().ok()?;
         Some(Ticket { remote: of_remote, _total: total })
-    }
-
-    /// Whether the author of a message signed it.
-    pub(in crate::node) fn signed(&self, author: &PeerId, message: &Message) -> bool {
-        self.authors.signed(author, message)
     }
 
     /// Whether a message was accepted lately.
