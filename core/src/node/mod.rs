@@ -84,19 +84,13 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Node(Arc<NodeInner>);
 
 /// A node that its holder does not keep open: for a service, which the node itself holds.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct WeakNode(Weak<NodeInner>);
 
 impl WeakNode {
     /// The node, unless the last handle of it was dropped.
     pub fn upgrade(&self) -> Option<Node> {
         self.0.upgrade().map(Node)
-    }
-}
-
-impl fmt::Debug for WeakNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WeakNode")
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of the entries of a ledger, without reading them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
 use carrick_core::limits::MAX_PARENTS;
@@ -87,21 +87,23 @@ impl Index {
 
     /// All entries of a store, in whatever order they were read.
     pub(crate) fn of(records: &[Record]) -> Self {
-        let mut index = Self::default();
-        for Record { place, .. } in records {
-            index.order.insert(*place);
-            index.clocks.insert(*place.digest(), place.clock());
+        let places = || records.iter().map(|record| record.place);
+        let followed: HashSet<&Digest> = records.iter().flat_map(|record| &record.parents).collect();
+        Self {
+            clocks: places().map(|place| (*place.digest(), place.clock())).collect(),
+            order: Order::of(places().collect()),
+            heads: places().filter(|place| !followed.contains(place.digest())).collect(),
         }
-        let followed: std::collections::HashSet<&Digest> =
-            records.iter().flat_map(|record| &record.parents).collect();
-        let heads = records.iter().filter(|record| !followed.contains(record.place.digest()));
-        index.heads = heads.map(|record| record.place).collect();
-        index
     }
 
     /// Entries that no other one follows, the highest first.
     pub(crate) fn heads(&self) -> impl Iterator<Item = Place> {
         self.heads.iter().rev().copied()
+    }
+
+    /// The highest of them, as many as an entry may follow.
+    pub(crate) fn highest_heads(&self) -> Vec<Cid> {
+        self.heads().take(MAX_PARENTS).map(|head| head.cid()).collect()
     }
 
     /// Entries that stand for all before them: the heads, and 1, 2, 4, … back from the last in the order.

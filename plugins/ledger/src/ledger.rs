@@ -21,8 +21,6 @@ use crate::{Appended, Change, Entry, LedgerConfig, Rule, Watch};
 
 /// Characters of a name at most.
 const MAX_NAME: usize = 64;
-/// Heads that a new entry follows at most, as the envelope bounds them.
-const MAX_PARENTS: usize = carrick_core::limits::MAX_PARENTS;
 /// Refused entries that are remembered: a child of one is refused without being looked at.
 const REFUSED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 /// Changes that are kept while the log is read before them.
@@ -118,8 +116,7 @@ impl Ledger {
     pub async fn append(&self, payload: impl Into<Bytes> + Send) -> Result<Appended> {
         let node = self.0.node()?;
         let _turn = self.0.appending.lock().await;
-        let parents =
-            self.0.with_index(|index| index.heads().take(MAX_PARENTS).map(|head| head.cid()).collect())?;
+        let parents = self.0.with_index(Index::highest_heads)?;
         let published = node.publish_following(&self.0.topic, payload, parents).await?;
         let cid = *published.id.cid();
         let place = self.0.with_index(|index| index.place(&cid))?;

@@ -17,6 +17,12 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// Places in whatever order, none of them twice.
+    pub(crate) fn of(mut places: Vec<Place>) -> Self {
+        places.sort_unstable();
+        Self { pieces: places.chunks(PIECE).map(<[Place]>::to_vec).collect(), len: places.len() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -85,6 +91,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use rand::rngs::StdRng;
+    use rand::seq::SliceRandom as _;
     use rand::{Rng as _, SeedableRng as _};
 
     use super::*;
@@ -109,6 +116,9 @@ mod tests {
             let all: Vec<Place> = set.iter().copied().collect();
             assert_eq!(order.from(Bound::Unbounded, usize::MAX), all, "seed {seed}");
             assert_eq!(order.len(), all.len());
+            let mut shuffled = all.clone();
+            shuffled.shuffle(&mut random);
+            assert_eq!(Order::of(shuffled).from(Bound::Unbounded, usize::MAX), all, "seed {seed}");
             for _ in 0..200 {
                 let rank = random.random_range(0..all.len());
                 assert_eq!((order.at(rank), order.rank(&all[rank])), (Some(all[rank]), Some(rank)));

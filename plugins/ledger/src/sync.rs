@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use carrick_core::limits::MAX_PARENTS;
 use carrick_core::{Cid, Delivery, Event, Events, Node, PeerId, Result, Subscription, Topic};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::heads::Heads;
+use crate::index::Index;
 use crate::ledger::{Inner, lock};
 use crate::tail;
 
@@ -130,9 +130,8 @@ fn hear_of(ledger: &Inner, heads: Heads, from: Option<PeerId>) {
     }
 }
 
-fn own(index: &crate::index::Index) -> Heads {
-    let highest = index.heads().take(MAX_PARENTS).map(|head| head.cid()).collect();
-    Heads::new(highest, index.len() as u64)
+fn own(index: &Index) -> Heads {
+    Heads::new(index.highest_heads(), index.len() as u64)
 }
 
 /// Tells our heads after somebody joined, after a fetch, and now and then unless somebody else just told the same.
