@@ -60,6 +60,14 @@ impl Terminal {
         self.write_line(&mut io::stderr().lock(), text_of(value))
     }
 
+    /// What a stranger has to say, for a person: as text, or how many bytes it is.
+    pub(crate) fn payload(&self, text: Option<&str>, bytes: usize) -> Outcome {
+        match text {
+            Some(text) => self.line(harmless(text, io::stdout().is_terminal())),
+            None => self.line(format!("({bytes} bytes, no text; --json shows them)")),
+        }
+    }
+
     /// One answer: an object for a program, a line for a person.
     pub(crate) fn answer(&self, value: &impl Serialize, text: impl Display) -> Outcome {
         if self.json { self.json(value) } else { self.line(text) }

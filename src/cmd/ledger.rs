@@ -1,14 +1,12 @@
 //! `carrick ledger`: entries into a log that many write, and out of it.
 
-use std::io::IsTerminal;
-
 use carrick::Cid;
 
 use super::Cx;
 use super::args::{Ledger, Log};
+use crate::control::client::Client;
 use crate::control::ledger::{LogEntry, LogLine, ToRead};
 use crate::fault::Outcome;
-use crate::terminal::harmless;
 
 pub(super) async fn run(cx: &Cx, what: &Ledger) -> Outcome {
     let client = cx.client()?;
@@ -20,7 +18,7 @@ pub(super) async fn run(cx: &Cx, what: &Ledger) -> Outcome {
             };
             payload.each("append", append).await
         }
-        Ledger::Log(args) => log(cx, args).await,
+        Ledger::Log(args) => log(cx, &client, args).await,
         Ledger::Heads { name } => {
             let heads = client.heads(name).await?;
             if cx.term.json {
@@ -36,13 +34,13 @@ pub(super) async fn run(cx: &Cx, what: &Ledger) -> Outcome {
     }
 }
 
-async fn log(cx: &Cx, args: &Log) -> Outcome {
+async fn log(cx: &Cx, client: &Client, args: &Log) -> Outcome {
     let want = ToRead {
         ledger: args.name.clone(),
         from: args.from.as_ref().map(Cid::to_string),
         follow: args.follow,
     };
-    let mut lines = cx.client()?.log(&want).await?;
+    let mut lines = client.log(&want).await?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0
         && let Some(line) = lines.next().await?
@@ -71,8 +69,5 @@ fn print(cx: &Cx, entry: &LogEntry) -> Outcome {
     if let Some(at) = entry.at {
         cx.term.note(format!("the next one came late, and stands before others: at {at}"));
     }
-    match &entry.text {
-        Some(text) => cx.term.line(harmless(text, std::io::stdout().is_terminal())),
-        None => cx.term.line(format!("({} bytes, no text; --json shows them)", entry.payload.len())),
-    }
+    cx.term.payload(entry.text.as_deref(), entry.payload.len())
 }

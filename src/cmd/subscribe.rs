@@ -1,6 +1,5 @@
 //! `carrick subscribe`: messages as they are accepted.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use carrick::ErrorKind;
@@ -11,7 +10,6 @@ use super::args::Subscribe;
 use crate::control::client::Lines;
 use crate::control::wire::{Heard, Message};
 use crate::fault::{Failure, Fault, Outcome};
-use crate::terminal::harmless;
 
 pub(super) async fn run(cx: &Cx, args: &Subscribe) -> Outcome {
     let lines = cx.client()?.subscribe(args.topic.as_str()).await?;
@@ -46,10 +44,7 @@ fn print(cx: &Cx, message: &Message) -> Outcome {
     if cx.term.json {
         return cx.term.json(message);
     }
-    match &message.text {
-        Some(text) => cx.term.line(harmless(text, std::io::stdout().is_terminal())),
-        None => cx.term.line(format!("({} bytes, no text; --json shows them)", message.payload.len())),
-    }
+    cx.term.payload(message.text.as_deref(), message.payload.len())
 }
 
 /// What is no message: data for a program, a hint for a person. That it began goes to standard error in both cases.

@@ -129,9 +129,8 @@ pub(super) fn log(node: &Node, request: &ToRead) -> Result<impl Stream<Item = Lo
         true => ledger.follow(from),
         false => ledger.entries(from).map_ok(Change::Appended).boxed(),
     };
-    let follows = request.follow;
     let closed = Error::new(ErrorKind::Closed, "ledger", "the node is closing");
-    let last = stream::iter(follows.then(|| LogLine::Error { error: closed.into() }));
+    let last = stream::iter(request.follow.then(|| LogLine::Error { error: closed.into() }));
     Ok(changes.filter_map(async |change| line(change)).chain(last))
 }
 

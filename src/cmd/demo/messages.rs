@@ -155,10 +155,6 @@ impl Talk {
     }
 }
 
-pub(super) fn sum(counts: &[u64]) -> u64 {
-    counts.iter().sum()
-}
-
 /// That so many readings are said again, for a person.
 fn again(missing: usize) -> String {
     let readings = if missing == 1 { "reading is" } else { "readings are" };

@@ -10,7 +10,7 @@ use super::super::args::Demo;
 use super::IPFS_HTTP;
 use super::TOPIC;
 use super::fleet::Fleet;
-use super::messages::{Talk, sum};
+use super::messages::Talk;
 use crate::control::wire::Fetched;
 use crate::fault::Outcome;
 use crate::terminal::{show, size, table};
@@ -65,6 +65,10 @@ struct Content<'a> {
     bytes: u64,
     /// Whether every other node got the same bytes.
     verified: bool,
+}
+
+fn sum(counts: &[u64]) -> u64 {
+    counts.iter().sum()
 }
 
 impl Report {
