@@ -13,6 +13,8 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::{sleep, timeout};
 
+use crate::member::key;
+
 const NODES: u64 = 20;
 const WRITERS: usize = 5;
 const STEPS: u32 = 80;
@@ -30,10 +32,7 @@ struct Member {
 
 impl Member {
     fn new(at: u64, seed: u64, bootstrap: Vec<u64>) -> Self {
-        let mut secret = [at as u8; 32];
-        secret[..8].copy_from_slice(&seed.to_be_bytes());
-        let key = Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key");
-        Self { at, key, bootstrap, store: Arc::default(), life: None }
+        Self { at, key: key(at, seed), bootstrap, store: Arc::default(), life: None }
     }
 
     fn peer(&self) -> PeerId {

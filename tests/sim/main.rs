@@ -28,9 +28,13 @@ use self::run::{Plan, run};
 use self::setting::{seed_alone, seeds, this_test};
 
 /// A network in paused time, on one thread: nothing but the seed decides what happens.
-fn simulate(plan: &Plan, seed: u64) -> String {
+fn in_paused_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(run(plan, seed))
+    runtime.expect("a runtime").block_on(run)
+}
+
+fn simulate(plan: &Plan, seed: u64) -> String {
+    in_paused_time(run(plan, seed))
 }
 
 /// After everything that a network can do to them, all nodes agree, nobody heard what was rejected or anything twice, and
@@ -55,10 +59,7 @@ fn sim_nodes_agree_whatever_the_network_does() {
 /// Whatever the network does to a ledger, in the end all nodes have one log, with every entry whose append returned.
 #[test]
 fn sim_ledger_converges() {
-    let simulate = |seed| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(ledger::run(seed));
-    };
+    let simulate = |seed| in_paused_time(ledger::run(seed));
     match seed_alone() {
         Some(seed) => simulate(seed),
         None => for_all(seeds(), "cargo test --release -p carrick --test sim ledger_converges", simulate),

@@ -96,6 +96,13 @@ impl Validator for LogRules {
     }
 }
 
+/// The key of a node.
+pub(crate) fn key(at: u64, seed: u64) -> Keypair {
+    let mut secret = [at as u8; 32];
+    secret[..8].copy_from_slice(&seed.to_be_bytes());
+    Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key")
+}
+
 /// A node, in all its lives.
 pub(crate) struct Member {
     pub(crate) at: u64,
@@ -127,11 +134,9 @@ struct Life {
 impl Member {
     /// The last of a plan's nodes is the dishonest one.
     pub(crate) fn new(at: u64, seed: u64, plan: &Plan, bootstrap: &[u64]) -> Self {
-        let mut secret = [at as u8; 32];
-        secret[..8].copy_from_slice(&seed.to_be_bytes());
         Self {
             at,
-            key: Keypair::ed25519_from_bytes(secret).expect("32 bytes are a key"),
+            key: key(at, seed),
             honest: at != plan.nodes,
             flaw: plan.flaw,
             memo: plan.memo.clone(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carrick_core::{
-    Block, Context, ErrorKind, Kind, Message, Need, Node, RAW, Registry, Result, Validator, Verdict,
-    async_trait,
+    Block, Context, ErrorKind, Kind, Message, Need, Node, RAW, Registry, Result, Subscription, Validator,
+    Verdict, async_trait,
 };
 use carrick_plugin_validators::{Rate, RateConfig};
 use carrick_transport_memory::MemoryNetwork;
@@ -89,14 +89,20 @@ async fn what_exceeds_the_rate_is_ignored_and_nobody_but_its_author_notices() {
     assert!(is_silent(&mut heard).await, "a third of the window lets one pass");
 }
 
-#[tokio::test(start_paused = true)]
-async fn messages_that_are_judged_at_once_count_together() {
+/// A node that publishes, one that asks [`Later`] after the rate, and what that hears.
+async fn guarded_by_two() -> (Node, Node, Subscription) {
     let (wire, on) = (MemoryNetwork::new(1), topic("guarded/a"));
     let loud = node(&wire, 1).open().await.expect("opens");
     let guard = node(&wire, 2).validator(validator(rate())).validator(Arc::new(Later));
     let guard = guard.open().await.expect("opens");
-    let mut heard = guard.subscribe(&on).await.expect("subscribes");
+    let heard = guard.subscribe(&on).await.expect("subscribes");
     line(&on, &[&loud, &guard]).await;
+    (loud, guard, heard)
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_judged_at_once_count_together() {
+    let (loud, _guard, mut heard) = guarded_by_two().await;
     publish(&loud, ["1", "2", "3", "4", "5"]).await;
     for expected in ["1", "2", "3"] {
         assert_eq!(next(&mut heard).await, expected);
@@ -107,12 +113,7 @@ async fn messages_that_are_judged_at_once_count_together() {
 /// The clock of the node stands still: nothing leaks.
 #[tokio::test(start_paused = true)]
 async fn what_others_refuse_does_not_count_for_long_and_what_is_deferred_counts_once() {
-    let (wire, on) = (MemoryNetwork::new(1), topic("guarded/a"));
-    let loud = node(&wire, 1).open().await.expect("opens");
-    let guard = node(&wire, 2).validator(validator(rate())).validator(Arc::new(Later));
-    let guard = guard.open().await.expect("opens");
-    let mut heard = guard.subscribe(&on).await.expect("subscribes");
-    line(&on, &[&loud, &guard]).await;
+    let (loud, guard, mut heard) = guarded_by_two().await;
     publish(&loud, ["bad 1", "bad 2", "bad 3"]).await;
     assert!(is_silent(&mut heard).await);
     for payload in ["defer 1", "defer 2", "defer 3"] {
