@@ -14,6 +14,7 @@ use multiaddr::Multiaddr;
 use crate::conformance::decoder::Decoder;
 use crate::dag::{self, BlockSource, CarReader, DAG_PB, DirEntry, MAX_LINKS};
 use crate::limits::{MAX_PARENTS, MAX_RECORD_BYTES};
+use crate::links::exchange;
 use crate::node::{NUMBERS_PREFIX, Numbers, identity};
 use crate::types::{Body, Draft, public_key};
 use crate::{
@@ -47,7 +48,7 @@ pub fn all() -> Vec<Decoder> {
     let (envelope_bytes, block_bytes) = (LIMITS.envelope_bytes(), LIMITS.block_bytes);
     let entries_bytes = MAX_LINKS * (size_of::<DirEntry>() + size_of::<(Cid, u64)>());
     let links_bytes = 2 * MAX_LINKS * size_of::<Cid>();
-    vec![
+    let mut all = vec![
         decoder("envelope", envelope, envelopes(), envelope_bytes, 3 * envelope_bytes),
         decoder("record", record, records(), MAX_RECORD_BYTES, 8 * MAX_RECORD_BYTES),
         decoder("unixfs", unixfs, unixfs_nodes(), block_bytes, 2 * block_bytes + entries_bytes),
@@ -58,7 +59,9 @@ pub fn all() -> Vec<Decoder> {
         decoder("text", text, texts(), 1_024, 16 * 1_024),
         decoder("window", window, vec![windows()], 512, 1_024),
         decoder("key", key, vec![key_file()], 512, 1_024),
-    ]
+    ];
+    all.extend(exchange::decoders::all());
+    all
 }
 
 /// An envelope and its signature.

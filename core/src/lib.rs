@@ -22,8 +22,9 @@ mod store;
 mod types;
 
 pub use contract::{
-    Broadcast, Cause, Claims, Context, Fetch, Fetched, Follow, Lane, Membership, Need, Open, Outgoing, Owner,
-    Path, Pin, PinDepth, Receipt, Service, Skip, Store, Transport, Usage, Validator, Verdict, Want, WantDag,
+    Broadcast, Cause, Claims, Context, Fetch, Fetched, Follow, Kept, Lane, Membership, Need, Open, Outgoing,
+    Owner, Path, Pin, PinDepth, Receipt, Service, Skip, Store, Transport, Usage, Validator, Verdict, Want,
+    WantDag,
 };
 pub use error::{BoxError, Error, ErrorKind, Result, Retry};
 pub use lanes::{LaneQueue, Pushed};
@@ -36,10 +37,10 @@ pub use node::{
 pub use registry::{Entry, Kind, Registry, Site};
 pub use store::{MemoryStore, MemoryStoreConfig};
 pub use types::{
-    Block, BroadcastCaps, Capabilities, CidPolicy, Claim, Clock, DAG_CBOR, Direction, Discovery, FetchCaps,
-    Identity, Keep, Message, MessageId, NetworkId, Overload, PeerAddr, PeerInfo, PeerRecord, Privacy, RAW,
-    Reach, RelayGate, Remote, Requirements, Serving, SystemClock, Time, Topic, TopicPattern, TopicRules,
-    Unmet, at_most, cid_of,
+    Block, BroadcastCaps, Capabilities, CidPolicy, Claim, Clock, DAG_CBOR, Digest, Direction, Discovery,
+    FetchCaps, Identity, Keep, Message, MessageId, NetworkId, Overload, PeerAddr, PeerInfo, PeerRecord,
+    Privacy, RAW, Reach, RelayGate, Remote, Requirements, Serving, SystemClock, Time, Topic, TopicPattern,
+    TopicRules, Unmet, at_most, cid_of, cid_of_digest, digest_of,
 };
 
 pub use async_trait::async_trait;

@@ -57,6 +57,19 @@ pub struct Limits {
     /// How long a deferral may take. Default 30 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub defer_time: Duration,
+    /// Gaps of topics that keep their messages that are being mended, or wait for it; what is above is told as a gap at once.
+    /// Default 256, range 0 (none is mended) to 65,536.
+    pub repairs: usize,
+    /// Those of one author. Default 8, range 0 to 65,536.
+    pub repairs_per_author: usize,
+    /// Messages fetched to mend one gap. Default 256, range 1 to 65,536.
+    pub repair_messages: usize,
+    /// Their bytes, held in memory until they pass the gate; eight gaps are being mended at once. Default 2 MiB, range one
+    /// envelope to 1 GiB.
+    pub repair_bytes: usize,
+    /// How long it may take to mend a gap; what is missing then is told. Default 30 s, range 1 ms to 1 h.
+    #[serde(with = "seconds")]
+    pub repair_time: Duration,
     /// Time of the validators for one message or block, and again for `accepted`. Default 2 s, range 1 ms to 1 h.
     #[serde(with = "seconds")]
     pub validation: Duration,
@@ -135,6 +148,11 @@ impl Default for Limits {
             defer_blocks: 256,
             defer_depth: 64,
             defer_time: Duration::from_secs(30),
+            repairs: 256,
+            repairs_per_author: 8,
+            repair_messages: 256,
+            repair_bytes: 2 << 20,
+            repair_time: Duration::from_secs(30),
             validation: Duration::from_secs(2),
             seen_ttl: Duration::from_secs(120),
             seen: 65_536,
@@ -181,6 +199,10 @@ impl Limits {
             ("waiting", self.waiting, 0, 1 << 20),
             ("waiting_bytes", self.waiting_bytes, 0, 1 << 30),
             ("waiting_per_author", self.waiting_per_author, 0, 1 << 20),
+            ("repairs", self.repairs, 0, 65_536),
+            ("repairs_per_author", self.repairs_per_author, 0, 65_536),
+            ("repair_messages", self.repair_messages, 1, 65_536),
+            ("repair_bytes", self.repair_bytes, self.envelope_bytes(), 1 << 30),
             ("seen", self.seen, 16, 1 << 24),
             ("authors", self.authors, 16, 1 << 24),
             ("connections", self.connections, 1, 65_536),
@@ -206,6 +228,7 @@ impl Limits {
         }
         let times = [
             ("defer_time", self.defer_time),
+            ("repair_time", self.repair_time),
             ("validation", self.validation),
             ("seen_ttl", self.seen_ttl),
             ("handshake", self.handshake),
@@ -249,6 +272,24 @@ pub(crate) mod seconds {
                 Error::new(ErrorKind::Config, "limits", format!("{seconds} is not a number of seconds"))
             })
             .map_err(|error| refuse(&error.mend("write seconds, whole or with a fraction: 5, 0.5")))
+    }
+
+    /// The same where there may be none.
+    pub(crate) mod option {
+        use std::time::Duration;
+
+        use serde::{Deserializer, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+            match value {
+                Some(value) => super::serialize(value, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+            super::deserialize(from).map(Some)
+        }
     }
 }
 

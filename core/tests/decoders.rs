@@ -4,7 +4,7 @@
 use carrick_core::conformance::decoder::{Decoder, SLACK_BYTES};
 use carrick_core::decoders;
 
-carrick_core::decoder_suite!(decoders::all(); envelope record unixfs links car claim address text window key);
+carrick_core::decoder_suite!(decoders::all(); envelope record unixfs links car claim address text window key requests ask_block ask_has ask_dag block);
 
 fn decoder(name: &str) -> Decoder {
     decoders::all().into_iter().find(|decoder| decoder.name == name).expect("a decoder")
@@ -35,6 +35,13 @@ fn a_list_takes_memory_for_what_is_there_and_not_for_what_it_says() {
     takes_little(&record, &changed(&record, b"galiases\x80", &endless("galiases")));
     let envelope = decoder("envelope");
     takes_little(&envelope, &changed(&envelope, b"gparents\x80", &endless("gparents")));
+}
+
+#[test]
+fn a_request_takes_memory_for_what_is_allowed() {
+    let endless = [&b"dhave"[..], &[0x9b, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]].concat();
+    let ask_dag = decoder("ask_dag");
+    takes_little(&ask_dag, &changed(&ask_dag, b"dhave\x81", &endless));
 }
 
 #[test]

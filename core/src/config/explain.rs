@@ -17,12 +17,50 @@ const MEND: &str = "\nmend: ";
 /// Ends the text of an error that must not show what was found.
 const UNSEEN: &str = "\nunseen";
 
-/// An error of a `Deserialize`, with its mend: for plugins that check a value where they read it.
+/// An error of a `Deserialize`, with its mend: for plugins that check a value where they read it. Most need only
+/// [`checked!`](crate::checked).
 pub fn refuse<E: de::Error>(error: &Error) -> E {
     match error.hint() {
         Some(hint) => E::custom(format!("{}{MEND}{hint}", error.detail())),
         None => E::custom(error.detail()),
     }
+}
+
+/// Makes a function for `deserialize_with` that reads a value and checks it at once, so that a bad one stops the start before
+/// anything is opened. Errors keep their mend. The calling crate needs `serde`.
+///
+/// ```
+/// use carrick_core::{Error, ErrorKind, Result};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Section {
+///     #[serde(deserialize_with = "checked_rate")]
+///     rate: u32,
+/// }
+///
+/// fn check_rate(rate: &u32) -> Result<()> {
+///     match rate {
+///         1..=100 => Ok(()),
+///         _ => Err(Error::new(ErrorKind::Config, "configuration", format!("rate is {rate}; allowed is 1 to 100"))),
+///     }
+/// }
+///
+/// carrick_core::checked!(checked_rate, u32, check_rate);
+///
+/// assert_eq!(serde_json::from_str::<Section>(r#"{"rate": 7}"#).expect("allowed").rate, 7);
+/// let error = serde_json::from_str::<Section>(r#"{"rate": 0}"#).err().expect("refused");
+/// assert!(error.to_string().starts_with("rate is 0; allowed is 1 to 100"));
+/// ```
+#[macro_export]
+macro_rules! checked {
+    ($visible:vis $name:ident, $type:ty, $check:path) => {
+        $visible fn $name<'de, D: ::serde::Deserializer<'de>>(from: D) -> ::std::result::Result<$type, D::Error> {
+            let value = <$type as ::serde::Deserialize>::deserialize(from)?;
+            $check(&value).map_err(|error| $crate::config::refuse(&error))?;
+            Ok(value)
+        }
+    };
 }
 
 /// The same for a value that may hold a secret: the error does not show what was found.

@@ -22,6 +22,7 @@ mod explain;
 mod layer;
 mod node;
 mod plan;
+mod seconds;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use self::explain::{refuse, refuse_unseen};
 use self::layer::Layer;
 pub use self::node::{Members, NodeConfig};
 pub use self::plan::Plan;
+pub use self::seconds::Seconds;
 use crate::registry::closest;
 use crate::{Result, Topic, TopicRules};
 
@@ -124,7 +126,7 @@ impl Config {
         let figment = section(&layers, &["node"], &[]);
         let node: NodeConfig =
             figment.extract().map_err(|error| missing_network(explain(error, &figment, "node", &origin)))?;
-        node.limits.check().map_err(|error| limit_error(&figment, &error, &origin))?;
+        node.limits.check().map_err(|error| placed(&figment, "limits.", "node.limits", &error, &origin))?;
         let topics = topics(&layers, &origin)?;
         Ok(Self { folder: folder_of(sources.file.as_deref())?, layers, origin, node, topics })
     }
@@ -256,7 +258,9 @@ fn topics(layers: &[Layer], origin: &str) -> Result<Vec<(Topic, TopicRules)>> {
         let topic =
             Topic::new(name).map_err(|error| wrong(format!("{origin}: [{table}]: {}", error.detail())))?;
         let section = section(layers, &["topic", name], &[]);
-        let rules = section.extract().map_err(|error| explain(error, &section, &table, origin))?;
+        let rules: TopicRules =
+            section.extract().map_err(|error| explain(error, &section, &table, origin))?;
+        rules.check().map_err(|error| placed(&section, "", &table, &error, origin))?;
         Ok((topic, rules))
     };
     names(layers, "topic").into_iter().map(read).collect()
@@ -277,12 +281,12 @@ fn missing_network(error: crate::Error) -> crate::Error {
     error
 }
 
-/// A limit out of range, with its source: the detail begins with the key.
-fn limit_error(node: &Figment, error: &crate::Error, origin: &str) -> crate::Error {
+/// An error whose detail begins with the key, with the source and table of that.
+fn placed(figment: &Figment, under: &str, table: &str, error: &crate::Error, origin: &str) -> crate::Error {
     let key = error.detail().split(' ').next().unwrap_or_default();
-    let metadata = node.find_metadata(&format!("limits.{key}"));
+    let metadata = figment.find_metadata(&format!("{under}{key}"));
     let source = metadata.map_or(origin, |metadata| &metadata.name);
-    let placed = wrong(format!("{source}: [node.limits] {}", error.detail()));
+    let placed = wrong(format!("{source}: [{table}] {}", error.detail()));
     match error.hint() {
         Some(hint) => placed.mend(hint),
         None => placed,

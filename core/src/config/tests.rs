@@ -237,6 +237,27 @@ fn topics_have_rules_and_reserved_ones_are_not_a_users() {
 }
 
 #[test]
+fn what_a_topic_keeps_may_be_bounded() {
+    let config = Config::from_toml(
+        "[node]\nnetwork=\"n\"\n[topic.a]\nkeep=\"everything\"\nkeep_messages=5\nkeep_bytes=6\nkeep_for=0.5",
+    );
+    let config = config.expect("reads");
+    let (_, rules) = config.topics().first().expect("a topic");
+    let bounds = (rules.keep_messages, rules.keep_bytes, rules.keep_for);
+    assert_eq!(bounds, (Some(5), Some(6), Some(std::time::Duration::from_millis(500))));
+
+    let (detail, hint) = refusal(&file("[node]\nnetwork=\"n\"\n[topic.a]\nkeep_messages=5"));
+    assert_eq!(detail, "carrick.toml: [topic.\"a\"] keep_messages bounds what is kept, and nothing is");
+    assert_eq!(hint, "write keep = \"everything\" beside it, or leave it out");
+    let (detail, _) = refusal(&file("[node]\nnetwork=\"n\"\n[topic.a]\nkeep=\"everything\"\nkeep_for=0"));
+    assert!(detail.contains("[topic.\"a\"] keep_for is below 0.001"), "{detail}");
+    let (detail, _) = refusal(&file("[node]\nnetwork=\"n\"\n[topic.a]\nkeep=\"everything\"\nkeep_for=-1"));
+    assert!(detail.contains("[topic.\"a\"] keep_for"), "{detail}");
+    let (detail, _) = refusal(&file("[node]\nnetwork=\"n\"\n[topic.a]\nkeep=\"everything\"\nraw=true"));
+    assert!(detail.contains("bare payloads cannot be kept"), "{detail}");
+}
+
+#[test]
 fn instances_have_names_that_every_source_can_write() {
     let (detail, hint) = refusal(&file("[node]\nnetwork=\"n\"\n[transport.My_Wire]\nkind=\"quic\""));
     assert_eq!(detail, "carrick.toml: [transport.My_Wire]: allowed in a name: a-z 0-9 -");

@@ -31,6 +31,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::mutation::mutation;
+use crate::Limits;
+use crate::links::frames::{FrameKind, HEAD_BYTES, Head};
 
 /// Makes a test of every decoder: `decoder_suite!(decoders(); frame block);` with a list of [`Decoder`]s and their names.
 /// The calling crate needs `allocation-counter`.
@@ -78,6 +80,20 @@ pub struct Decoder {
     pub longest: usize,
     /// The memory that a good input may take, in bytes: all that is held at once, a copy of the input included.
     pub memory: usize,
+}
+
+/// Reads frames one after the other, as a stream brings them, each by `read`; false with the first that is refused, and where
+/// a frame is cut. For [`Decoder::read`].
+pub fn frames<K: FrameKind>(mut bytes: &[u8], limits: &Limits, read: fn(K, &[u8]) -> bool) -> bool {
+    while let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() {
+        let Ok(head) = Head::decode(*head, limits) else { return false };
+        let Some((body, rest)) = rest.split_at_checked(head.length) else { return false };
+        if !read(head.kind, body) {
+            return false;
+        }
+        bytes = rest;
+    }
+    bytes.is_empty()
 }
 
 /// What a run has seen.

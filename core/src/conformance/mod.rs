@@ -6,12 +6,18 @@
 //! - [`store_suite!`](crate::store_suite) with a [`StoreFixture`](store::StoreFixture) tries a store,
 //! - [`transport_suite!`](crate::transport_suite) with a [`Fixture`](transport::Fixture) tries a transport,
 //! - [`decoder_suite!`](crate::decoder_suite) with a list of [`Decoder`](decoder::Decoder)s tries what reads bytes of
-//!   strangers.
+//!   strangers,
+//! - [`golden`] compares what is written with the bytes that a format pins.
 //!
-//! Beside them is [`Faulty`](faulty::Faulty), which makes any transport worse on purpose, for the tests of a ledger.
+//! Beside them are [`Faulty`](faulty::Faulty), which makes any transport worse on purpose, for the tests of a ledger, and
+//! [`Forged`](forged::Forged), any message that nobody should make, for those of validators and rules, and
+//! [`host::alone`], a host without a transport, for those of what transports are made of.
 
 pub mod decoder;
 pub mod faulty;
+pub mod forged;
+pub mod golden;
+pub mod host;
 mod mutation;
 pub mod store;
 pub mod transport;

@@ -7,7 +7,7 @@ use cid::Cid;
 use futures::future::join_all;
 use futures::stream::TryStreamExt;
 
-use crate::{Block, Claim, ErrorKind, Owner, Pin, PinDepth, RAW, Result, Store, Usage};
+use crate::{Block, Claim, ErrorKind, Kept, Owner, Pin, PinDepth, RAW, Result, Store, Usage};
 
 /// Opens a kind of store to be tried.
 pub trait StoreFixture: Sized + Send + Sync {
@@ -34,6 +34,7 @@ macro_rules! store_suite {
             pins_belong_to_their_owners,
             pinning_again_replaces_the_depth,
             metadata_is_written_listed_and_deleted,
+            what_is_kept_together_is_there,
             a_closed_store_answers_closed,
         );
     };
@@ -56,6 +57,32 @@ pub async fn a_block_comes_back<F: StoreFixture>() {
         assert!(fixture.store().has(block.cid()).await.expect("has"));
         assert_eq!(fixture.store().get(block.cid()).await.expect("get").as_ref(), Some(block));
     }
+}
+
+/// Blocks, pins and metadata that are written together are all there; what does not fit leaves no pin and no metadata.
+pub async fn what_is_kept_together_is_there<F: StoreFixture>() {
+    let fixture = F::open(Some(4 << 10)).await;
+    let store = fixture.store();
+    let kept = |block: Block| Kept {
+        pins: vec![Pin { cid: *block.cid(), owner: Owner::user(), depth: PinDepth::Block }],
+        meta: vec![(format!("of/{}", block.cid()), Some(Bytes::from_static(b"it")))],
+        blocks: vec![block],
+    };
+    let (fits, large) = (kept(numbered(1)), kept(Block::new(RAW, vec![7; 8 << 10])));
+    store.keep(&fits).await.expect("keeps");
+    store.keep(&fits).await.expect("keeps again");
+    assert_eq!(store.keep(&large).await.expect_err("too large").kind(), ErrorKind::Full);
+    assert_eq!(store.get(fits.blocks[0].cid()).await.expect("get").as_ref(), Some(&fits.blocks[0]));
+    let pins: Vec<Pin> = store.pins(None).try_collect().await.expect("pins");
+    assert_eq!(pins, fits.pins);
+    let meta: Vec<(String, Bytes)> = store.list_meta("of/").try_collect().await.expect("metadata");
+    assert_eq!(
+        meta,
+        fits.meta.into_iter().map(|(key, value)| (key, value.expect("set"))).collect::<Vec<_>>()
+    );
+    let gone = Kept { meta: vec![(meta[0].0.clone(), None)], ..Kept::default() };
+    store.keep(&gone).await.expect("keeps");
+    assert_eq!(store.meta(&meta[0].0).await.expect("meta"), None);
 }
 
 /// What was never written is absent, which is no error.

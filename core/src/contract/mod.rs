@@ -14,6 +14,6 @@ mod validator;
 pub use broadcast::{Broadcast, Lane, Outgoing, Receipt, Skip};
 pub use fetch::{Claims, Fetch, Fetched, Follow, Want, WantDag};
 pub use service::Service;
-pub use store::{Owner, Pin, PinDepth, Store, Usage};
+pub use store::{Kept, Owner, Pin, PinDepth, Store, Usage};
 pub use transport::Transport;
 pub use validator::{Cause, Context, Membership, Need, Open, Path, Validator, Verdict};

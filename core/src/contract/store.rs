@@ -90,6 +90,22 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// The metadata whose keys begin with `prefix`, in their order.
     fn list_meta(&self, prefix: &str) -> BoxStream<'_, Result<(String, Bytes)>>;
 
+    /// Writes blocks, pins and metadata that belong together: all of them are durable when this returns. A store that can
+    /// writes all or none; others write in this order, so that what was cut off left no pin and no metadata without its block.
+    ///
+    /// # Errors
+    /// As [`put`](Store::put), [`pin`](Store::pin) and [`set_meta`](Store::set_meta).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open how much of it was written.
+    async fn keep(&self, kept: &Kept) -> Result<()> {
+        self.put(&kept.blocks).await?;
+        for pin in &kept.pins {
+            self.pin(pin).await?;
+        }
+        if kept.meta.is_empty() { Ok(()) } else { self.set_meta(&kept.meta).await }
+    }
+
     /// Flushes and frees everything. Idempotent.
     ///
     /// # Errors
@@ -150,6 +166,17 @@ impl Pin {
     pub fn recursive(cid: Cid, owner: Owner) -> Self {
         Self { cid, owner, depth: PinDepth::Recursive }
     }
+}
+
+/// What is written together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Blocks.
+    pub blocks: Vec<Block>,
+    /// Pins, of these blocks or of others.
+    pub pins: Vec<Pin>,
+    /// Metadata; `None` deletes.
+    pub meta: Vec<(String, Option<Bytes>)>,
 }
 
 /// How much a store holds.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use cid::Cid;
 use libp2p_identity::PeerId;
 
@@ -17,6 +18,10 @@ use crate::{
 /// Validators run concurrently, each within [`Limits::validation`](crate::Limits::validation). One that panics, is late or
 /// fails inside counts as Ignore, is logged and counted; nobody is blamed for it. When several judge one message, they are
 /// asked in the order of the configuration and the first that does not accept decides.
+///
+/// **Reject by the message alone**, what it names and a configuration that all nodes share: so that each says the same, however
+/// and whenever the message came. What depends on the clock, the path, the link, the order of arrival or what else is stored
+/// is [`Verdict::Ignore`].
 #[async_trait]
 pub trait Validator: Debug + Send + Sync + 'static {
     /// Judges a message whose form, network, signature, number and author are checked already.
@@ -30,6 +35,17 @@ pub trait Validator: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// The future is dropped when the time is up.
     async fn block(&self, cx: &Context<'_>, block: &Block) -> Verdict;
+
+    /// Metadata to write into the store together with a message that its topic keeps and that every validator lets through,
+    /// before [`accepted`](Validator::accepted) is called. Default none. After a crash it may be there for a message that was
+    /// never accepted.
+    ///
+    /// # Errors
+    /// An `Err` counts as Ignore: the message may come again.
+    async fn noted(&self, cx: &Context<'_>, message: &Message) -> Result<Vec<(String, Bytes)>> {
+        let _ = (cx, message);
+        Ok(vec![])
+    }
 
     /// Called once for each accepted message, before it is relayed and handed out; never lossy, so slowness here pushes
     /// back. A ledger applies entries here. After a crash it may come again for one id: be idempotent.
@@ -55,6 +71,15 @@ pub struct Context<'a> {
     pub store: &'a dyn Store,
     /// The time, from the node's clock.
     pub now: Time,
+    /// Who may connect and publish, as of this moment.
+    ///
+    /// **It is this node's configuration**, and may be another one when a message comes again: [`Node::set_membership`]. A
+    /// verdict that must be the same on all nodes follows from it only where all have the same list all the time; else it is
+    /// [`Verdict::Ignore`]. Whether the author may publish is asked by the node itself before, but not on
+    /// [`Path::CatchUp`].
+    ///
+    /// [`Node::set_membership`]: crate::Node::set_membership
+    pub membership: &'a dyn Membership,
     /// When the budget ends; on tokio's clock, which tests can pause.
     pub deadline: tokio::time::Instant,
     pub(crate) network: &'a NetworkId,

@@ -57,7 +57,7 @@ impl<W: Asks> Fetch for Hub<W> {
     async fn block(&self, want: &Want) -> Result<Fetched> {
         self.open("block")?;
         let most = want.limit_bytes.min(self.host().limits().block_bytes);
-        let providers = self.table().providers(&want.hints, &want.avoid, self.host().random());
+        let providers = self.to_ask(&want.hints, &want.avoid);
         search(self.host(), want, providers, |link, idle| async move {
             let bytes = self.ask(&link, &want.cid, most, idle).await?;
             Ok((bytes, link.remote().clone()))

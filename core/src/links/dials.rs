@@ -52,30 +52,38 @@ impl<W: Wire> Hub<W> {
     }
 }
 
-impl<W: Dials> Hub<W> {
-    /// Connects because a user says so: what was disconnected before may be dialled again by itself.
+impl<W: Wire> Hub<W> {
+    /// Connects because a user says so, in a way of your own: what was disconnected before may be dialled again by itself.
     ///
     /// # Errors
-    /// Those of [`Transport::dial`](crate::Transport::dial).
+    /// `Closed`, and what `connecting` answers.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether a link comes.
-    pub async fn dial(self: &Arc<Self>, peer: &PeerAddr) -> Result<Remote> {
+    /// As that of `connecting`.
+    pub async fn dial_by(
+        &self,
+        peer: &PeerAddr,
+        connecting: impl Future<Output = Result<PeerId>>,
+    ) -> Result<Remote> {
         self.open("dial")?;
         if let Some(id) = &peer.peer {
             self.table().rejoin(id);
         }
-        let peer = self.connect(peer).await?;
+        let peer = connecting.await?;
         self.table().rejoin(&peer);
         Ok(Remote::Peer(peer))
     }
 
-    /// Dials a bootstrap peer again and again, unless there is a link or a user wants none; until the transport closes.
-    pub async fn keep(self: Arc<Self>, mut peer: PeerAddr) {
+    /// Dials a bootstrap peer again and again, in a way of your own, unless there is a link or a user wants none; until the
+    /// transport closes.
+    pub async fn keep_by<F>(self: Arc<Self>, mut peer: PeerAddr, connect: impl Fn(PeerAddr) -> F)
+    where
+        F: Future<Output = Result<PeerId>>,
+    {
         let mut failures = 0_u32;
         loop {
             if !peer.peer.is_some_and(|id| self.is_settled(&id)) {
-                match self.connect(&peer).await {
+                match connect(peer.clone()).await {
                     Ok(id) => (peer.peer, failures) = (Some(id), 0),
                     // It names the node itself, as where all nodes share one configuration.
                     Err(error) if error.kind() == ErrorKind::Config => return,
@@ -89,9 +97,33 @@ impl<W: Dials> Hub<W> {
         }
     }
 
-    fn is_settled(&self, peer: &PeerId) -> bool {
+    /// Whether a peer need not be dialled: there is a link, or a user wants none.
+    pub fn is_settled(&self, peer: &PeerId) -> bool {
         let table = self.table();
         table.link(peer).is_some() || table.is_apart(peer)
+    }
+}
+
+impl<W: Dials> Hub<W> {
+    /// Connects because a user says so: what was disconnected before may be dialled again by itself.
+    ///
+    /// # Errors
+    /// Those of [`Transport::dial`](crate::Transport::dial).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether a link comes.
+    pub async fn dial(self: &Arc<Self>, peer: &PeerAddr) -> Result<Remote> {
+        self.dial_by(peer, self.connect(peer)).await
+    }
+
+    /// Dials a bootstrap peer again and again, unless there is a link or a user wants none; until the transport closes.
+    pub async fn keep(self: Arc<Self>, peer: PeerAddr) {
+        let hub = Arc::clone(&self);
+        self.keep_by(peer, move |peer| {
+            let hub = Arc::clone(&hub);
+            async move { hub.connect(&peer).await }
+        })
+        .await;
     }
 
     /// Connects, or finds the link there is.

@@ -134,6 +134,12 @@ impl<W: Wire> Hub<W> {
         self.table().link(peer).cloned()
     }
 
+    /// Whom to ask for content: the hinted first, then the others from a random one on, so that not everybody asks the same; nobody
+    /// who is to be avoided.
+    pub fn to_ask(&self, hints: &[PeerId], avoid: &[Remote]) -> Vec<Arc<Link<W>>> {
+        self.table().providers(hints, avoid, self.host.random())
+    }
+
     /// What is known of all linked peers, sorted by peer.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.table().links().map(|(_, link)| link.info()).collect()

@@ -8,6 +8,8 @@
 //! | [`SendQueue`] | what waits to be sent over one link |
 //! | [`Pace`] | how many records of peers a link may be told, and how many of those it brought are passed on |
 //! | [`search`], [`Tally`] | asking provider after provider for a block |
+//! | [`frames`] | a length, a kind and a body on a stream; read with limits and deadlines |
+//! | [`exchange`] | requests between nodes over a stream each: blocks, who has one, whole DAGs |
 //! | [`Reason`], [`Refusal`] | why a link is refused or ended, and the one translation to the contract's error |
 //!
 //! A wire that does not fit the hub takes the parts. What the user of a transport says is checked by
@@ -15,6 +17,8 @@
 
 mod asks;
 mod dials;
+pub mod exchange;
+pub mod frames;
 mod hub;
 mod link;
 mod pace;

@@ -125,6 +125,8 @@ pub enum Refusal {
     There(Reason, String),
     /// It did not answer, or broke off; and what happened.
     Unreachable(String),
+    /// The two did not come to terms: somebody is there that does not understand, or nobody; and what happened.
+    Handshake(String),
 }
 
 impl From<io::Error> for Refusal {
@@ -162,6 +164,10 @@ impl Refusal {
             }
             Self::Unreachable(why) => error(ErrorKind::Unreachable, format!("{whom}: {why}"))
                 .mend("is the peer running, and does a firewall let it through?"),
+            Self::Handshake(why) => {
+                error(ErrorKind::Unreachable, format!("{whom}: the handshake failed: {why}"))
+                    .mend("can it be reached, and is it a peer of the same transport?")
+            }
         }
     }
 
@@ -169,7 +175,7 @@ impl Refusal {
     pub fn weight(&self) -> u8 {
         match self {
             Self::Oneself | Self::OtherKey(_) | Self::NotAdmitted(_) => 3,
-            Self::There(..) | Self::Full => 2,
+            Self::There(..) | Self::Full | Self::Handshake(_) => 2,
             Self::Unreachable(_) => 1,
         }
     }
@@ -186,6 +192,7 @@ mod tests {
         let mut refusals: Vec<_> =
             refusals.into_iter().map(|reason| Refusal::There(reason, String::new())).collect();
         refusals.extend([Refusal::OtherKey(peer), Refusal::NotAdmitted(peer), Refusal::Full]);
+        refusals.extend([Refusal::Unreachable, Refusal::Handshake].map(|refusal| refusal(String::new())));
         for refusal in refusals {
             let told = refusal.clone().into_error("a peer");
             assert!(told.hint().is_some(), "{refusal:?}: {told}");

@@ -3,33 +3,40 @@
 //! Those who wait wake in a fixed order; tokio's `watch` wakes them in one drawn by chance, which a seeded run could not
 //! repeat.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use futures::FutureExt as _;
-use futures::future::Shared;
-use tokio::sync::oneshot;
+use tokio::sync::SetOnce;
 
-/// Tells the answer.
+/// Tells the answer. Dropping it tells that there is none.
 #[derive(Debug)]
-pub(crate) struct Teller<T>(Mutex<Option<oneshot::Sender<T>>>);
+pub(crate) struct Teller<T>(Arc<SetOnce<Option<T>>>);
 
 /// Waits for the answer. Cloning is cheap.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer<T: Clone>(Shared<oneshot::Receiver<T>>);
+#[derive(Debug)]
+pub(crate) struct Answer<T>(Arc<SetOnce<Option<T>>>);
 
 /// Both ends.
-pub(crate) fn answer<T: Clone>() -> (Teller<T>, Answer<T>) {
-    let (tell, told) = oneshot::channel();
-    (Teller(Mutex::new(Some(tell))), Answer(told.shared()))
+pub(crate) fn answer<T>() -> (Teller<T>, Answer<T>) {
+    let told = Arc::new(SetOnce::new());
+    (Teller(Arc::clone(&told)), Answer(told))
 }
 
 impl<T> Teller<T> {
     /// Tells the answer; only the first one counts.
     pub(crate) fn tell(&self, answer: T) {
-        if let Some(tell) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // Nobody may be waiting any more.
-            let _ = tell.send(answer);
-        }
+        let _ = self.0.set(Some(answer));
+    }
+}
+
+impl<T> Drop for Teller<T> {
+    fn drop(&mut self) {
+        let _ = self.0.set(None);
+    }
+}
+
+impl<T> Clone for Answer<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -39,13 +46,13 @@ impl<T: Clone> Answer<T> {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn told(self) -> Option<T> {
-        self.0.await.ok()
+        self.0.wait().await.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::Mutex;
 
     use super::*;
 

@@ -240,6 +240,9 @@ impl NodeBuilder {
     /// `Config` names what is missing or wrong and how to mend it; otherwise what a plugin answers.
     pub async fn open(self) -> Result<Node> {
         self.limits.check()?;
+        for (topic, rules) in &self.rules {
+            rules.check().map_err(|error| of_topic(topic, error))?;
+        }
         let network = self.network.clone().ok_or_else(|| {
             Error::new(ErrorKind::Config, "open", "no network was chosen").mend("set network under [node]")
         })?;
@@ -268,11 +271,17 @@ impl NodeBuilder {
             for (name, open) in self.validators {
                 validators.push(open(site(&name)).await?);
             }
-            let (mut services, mut rules) = (Vec::new(), self.rules);
+            let (mut services, mut rules, mut owned) = (Vec::new(), self.rules, BTreeMap::new());
             for (name, open) in self.services {
                 let service = open(site(&name)).await?;
                 validators.extend(Arc::clone(&service).validator());
-                rules.extend(service.topics());
+                for (topic, of_service) in service.topics() {
+                    of_service.check().map_err(|error| of_topic(&topic, error))?;
+                    if let Some(other) = owned.insert(topic.clone(), name.clone()) {
+                        return Err(owned_twice(&topic, [&other, &name]));
+                    }
+                    rules.insert(topic, of_service);
+                }
                 services.push((name, service));
             }
             let core = Core::new(Parts {
@@ -288,6 +297,7 @@ impl NodeBuilder {
                 memo: self.memo,
             });
             core.restore().await?;
+            core.open_shelves().await?;
             let routes = Routes { broadcast: self.broadcast, fetch: self.fetch, require: self.require };
             match open_transports(&core, self.transports, routes).await {
                 Ok(router) => {
@@ -321,6 +331,20 @@ impl fmt::Debug for NodeBuilder {
             .field("data_dir", &self.data_dir)
             .field("transports", &transports)
             .finish_non_exhaustive()
+    }
+}
+
+fn owned_twice(topic: &Topic, [one, other]: [&str; 2]) -> Error {
+    let detail = format!("the services {one:?} and {other:?} both own the topic {topic}");
+    Error::new(ErrorKind::Config, "open", detail).mend("leave one of them out")
+}
+
+/// Says which topic has rules that do not go together.
+fn of_topic(topic: &Topic, error: Error) -> Error {
+    let placed = Error::new(error.kind(), "open", format!("topic {topic}: {}", error.detail()));
+    match error.hint() {
+        Some(hint) => placed.mend(hint.to_owned()),
+        None => placed,
     }
 }
 

@@ -18,12 +18,14 @@ use super::gate::{Gate, SignatureMemo};
 use super::hold::{Holds, Watched};
 use super::host::{Misdeed, Mount, Notice};
 use super::links::Links;
+use super::mend::Repairs;
 use super::outbox::Outbox;
 use super::patience::Patience;
 use super::peaks::Peaks;
 use super::reputation::Reputation;
 use super::router::Router;
 use super::serve::Serving;
+use super::shelf::Shelves;
 use super::subscriptions::Subscriptions;
 use super::tasks::Tasks;
 use crate::limits::MAX_NUMBER;
@@ -57,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) links: Links,
     pub(crate) tasks: Tasks,
     pub(crate) serving: Serving,
+    pub(crate) shelves: Shelves,
+    pub(crate) repairs: Repairs,
     /// Woken when something must be saved.
     pub(crate) unsaved: Notify,
     pub(crate) router: OnceLock<Weak<Router>>,
@@ -113,6 +117,8 @@ impl Core {
             links: Links::default(),
             tasks: Tasks::here(),
             serving: Serving::new(&limits),
+            shelves: Shelves::default(),
+            repairs: Repairs::default(),
             unsaved: Notify::new(),
             router: OnceLock::new(),
             listening: Mutex::default(),
@@ -140,7 +146,8 @@ impl Core {
         if topic.is_reserved() { members.admits(author) } else { members.may_publish(author, topic) }
     }
 
-    fn members(&self) -> Arc<dyn Membership> {
+    /// Who may connect and publish, as of now.
+    pub(crate) fn members(&self) -> Arc<dyn Membership> {
         Arc::clone(&self.membership.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -184,7 +191,7 @@ impl Core {
 
     /// Blames a link for a message that its sender had to refuse itself.
     pub(crate) fn refused(&self, who: &Remote, mount: &Mount) {
-        if mount.relays_after_verdict() && self.reputation.refused(who) {
+        if mount.had_to_judge() && self.reputation.refused(who) {
             self.banned(who);
         }
     }
@@ -262,6 +269,13 @@ impl Core {
         self.events.tell(&Event::Gap(gap));
     }
 
+    /// Tells of two messages with one number, once.
+    pub(crate) fn equivocation(&self, first: &Message, second: &Message) {
+        if self.events.equivocation(first, second) {
+            self.counters.count(NODE, "equivocation");
+        }
+    }
+
     /// Every transport that carries broadcast, a bit each.
     pub(crate) fn broadcast_bits(&self) -> u64 {
         self.router().map_or(0, |router| router.broadcast_bits())
@@ -304,6 +318,11 @@ impl Topics {
         let default = if topic.is_reserved() { TopicRules::reserved() } else { TopicRules::default() };
         let rules = rules.unwrap_or(default);
         Some(if topic.is_reserved() { TopicRules { time: false, ..rules } } else { rules })
+    }
+
+    /// The rules that were set.
+    pub(crate) fn all_rules(&self) -> BTreeMap<Topic, TopicRules> {
+        lock(&self.rules).clone()
     }
 
     pub(crate) fn set(&self, topic: Topic, rules: TopicRules) {

@@ -1,11 +1,13 @@
 //! What happens to a node, for services and operators.
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::Stream;
 use libp2p_identity::PeerId;
+use lru::LruCache;
 use multiaddr::Multiaddr;
 
 use super::feed::{Fed, Feed, Reader, feed};
@@ -50,9 +52,10 @@ pub enum Event {
         /// In what.
         topic: Topic,
     },
-    /// Messages are missing: the wire lost some, or one follows another that was never seen.
+    /// Messages are missing: the wire lost some, or one follows another that was never seen and, on a topic that keeps its
+    /// messages, could not be had.
     Gap(Gap),
-    /// One author signed two messages with one number: proof that it cannot be trusted.
+    /// One author signed two messages with one number: proof that it cannot be trusted. Told once of each second message.
     Equivocation {
         /// The one that came first and, on an ordinary topic, stands.
         first: Message,
@@ -118,14 +121,27 @@ impl Stream for Events {
     }
 }
 
+/// Equivocations that were told and are not told again.
+const PROVEN: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+
 /// All readers of a node's events.
-#[derive(Debug, Default)]
-pub(crate) struct Hub(Mutex<Vec<Feed<Event>>>);
+#[derive(Debug)]
+pub(crate) struct Hub {
+    readers: Mutex<Vec<Feed<Event>>>,
+    /// The second messages of equivocations.
+    proven: Mutex<LruCache<MessageId, ()>>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { readers: Mutex::default(), proven: Mutex::new(LruCache::sparse(PROVEN)) }
+    }
+}
 
 impl Hub {
     pub(crate) fn listen(&self) -> Events {
         let (writer, reader) = feed(MAX_EVENTS, usize::MAX);
-        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| !reader.ended());
         readers.push(writer);
         Events(reader)
@@ -133,15 +149,24 @@ impl Hub {
 
     pub(crate) fn tell(&self, event: &Event) {
         tracing::debug!(?event);
-        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| !reader.ended());
         for reader in readers.iter() {
             reader.push(event.clone(), 0);
         }
     }
 
+    /// Tells of two messages with one number; `false` where it was told already.
+    pub(crate) fn equivocation(&self, first: &Message, second: &Message) -> bool {
+        let new = self.proven.lock().unwrap_or_else(PoisonError::into_inner).put(*second.id(), ()).is_none();
+        if new {
+            self.tell(&Event::Equivocation { first: first.clone(), second: second.clone() });
+        }
+        new
+    }
+
     /// Ends every reader's stream.
     pub(crate) fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

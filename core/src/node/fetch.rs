@@ -279,6 +279,7 @@ impl Router {
             return Ok(());
         }
         let deadline = Instant::now() + core.limits.validation;
+        let members = core.members();
         let context = Context {
             path: Path::CatchUp,
             from,
@@ -286,6 +287,7 @@ impl Router {
             rules: None,
             store: &*core.store,
             now: core.clock.now(),
+            membership: &*members,
             deadline,
             network: &core.network,
             payload_limit: core.limits.payload_bytes,

@@ -120,6 +120,32 @@ impl Node {
         collection.sweep(stream::iter(under.into_iter().map(Ok)).boxed()).await?;
         Ok(collection.done)
     }
+
+    /// Deletes blocks with their owner's pins, and answers which: those that transports which serve from a store of their own let
+    /// go of. The others stay, and are counted as `withdraw_failed`.
+    ///
+    /// For blocks that a service made for itself, which are pinned by nobody else and to which nothing pinned links: unlike
+    /// [`remove`](Self::remove), it does not look for that, and takes no longer in a large store.
+    ///
+    /// # Errors
+    /// What the store answers, and a transport that cannot be reached. What was deleted until then is gone. `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends it; what was deleted is gone.
+    pub async fn discard(&self, cids: &[Cid], owner: &Owner) -> Result<Vec<Cid>> {
+        let router = self.open("discard")?;
+        let mut discarded = Vec::with_capacity(cids.len());
+        for some in cids.chunks(AT_ONCE) {
+            // What is handed over meanwhile would be there after it was withdrawn.
+            let _none = router.handing.write().await;
+            for cid in router.withdraw(some.to_vec()).await? {
+                router.core.store.unpin(&cid, owner).await?;
+                router.core.store.delete(&cid).await?;
+                discarded.push(cid);
+            }
+        }
+        Ok(discarded)
+    }
 }
 
 impl Router {

@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 use tokio::sync::{MutexGuard, Notify};
 
 use super::core::lock;
-use crate::{Block, Owner, Pin, Result, Store, Usage};
+use crate::{Block, Kept, Owner, Pin, Result, Store, Usage};
 
 /// A block by its hash.
 type Name = u64;
@@ -277,6 +277,16 @@ impl Store for Watched {
 
     fn list_meta(&self, prefix: &str) -> BoxStream<'_, Result<(String, Bytes)>> {
         self.store.list_meta(prefix)
+    }
+
+    async fn keep(&self, kept: &Kept) -> Result<()> {
+        let hold = self.holds.hold();
+        hold.add(kept.blocks.iter().map(Block::cid)).await;
+        self.store.keep(kept).await?;
+        for pin in &kept.pins {
+            self.holds.pinned(pin).await;
+        }
+        Ok(())
     }
 
     async fn close(&self) -> Result<()> {

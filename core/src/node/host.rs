@@ -44,11 +44,13 @@ pub(crate) struct Mount {
     pub(crate) capabilities: Arc<OnceLock<Capabilities>>,
     /// Blocks that are to be handed over to it.
     pub(crate) owed: Arc<Owed>,
+    /// Whether the message in hand came from somebody who need not judge what he passes on.
+    pub(crate) unjudged: bool,
 }
 
 impl Mount {
     pub(crate) fn new(name: &str, index: u8) -> Self {
-        Self { name: name.into(), index, capabilities: Arc::default(), owed: Arc::default() }
+        Self { name: name.into(), index, capabilities: Arc::default(), owed: Arc::default(), unjudged: false }
     }
 
     /// Its place as a bit.
@@ -65,9 +67,14 @@ impl Mount {
         self.broadcast().map_or(Duration::from_secs(30), |caps| caps.hold_verdict)
     }
 
-    /// Whether whoever sends us a message over it had to judge it first.
+    /// Whether whoever sends us a message over it passes it on only after that was judged.
     pub(crate) fn relays_after_verdict(&self) -> bool {
         self.broadcast().is_none_or(|caps| caps.relay == RelayGate::AfterVerdict)
+    }
+
+    /// Whether whoever sent us the message in hand had to judge it first, and is to blame for it.
+    pub(crate) fn had_to_judge(&self) -> bool {
+        self.relays_after_verdict() && !self.unjudged
     }
 }
 
@@ -174,6 +181,7 @@ pub enum Notice {
 pub struct Slot {
     pub(super) host: Host,
     pub(super) ticket: Ticket,
+    unjudged: bool,
 }
 
 impl Slot {
@@ -186,7 +194,13 @@ impl Slot {
     /// One that takes no room: what a broken transport delivers with that asked for none.
     #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn forged(host: &Host) -> Option<Self> {
-        Some(Self { ticket: Ticket::forged()?, host: host.clone() })
+        Some(Self { ticket: Ticket::forged()?, host: host.clone(), unjudged: false })
+    }
+
+    /// The same room for a message whose sender judges nothing that he passes on, such as somebody else's program on the wire: he
+    /// is not blamed for what is refused. A forged or bad message is its proven author's fault alone.
+    pub fn unjudged(self) -> Self {
+        Self { unjudged: true, ..self }
     }
 
     /// Hands a message to the gate and waits for the verdict, at most as long as the transport's
@@ -201,11 +215,12 @@ impl Slot {
     pub fn deliver(self, inbound: Inbound) -> impl Future<Output = Relay> + Send + Unpin + 'static {
         match self.host.tap() {
             Some((behind, tap)) => {
-                let slot = Self { host: behind.clone(), ticket: self.ticket };
+                let slot = Self { host: behind.clone(), ..self };
                 Either::Left(tap.deliver(slot, inbound))
             }
             None => {
-                Either::Right(self.host.core.clone().deliver(self.host.mount.clone(), self.ticket, inbound))
+                let mount = Mount { unjudged: self.unjudged, ..self.host.mount.clone() };
+                Either::Right(self.host.core.clone().deliver(mount, self.ticket, inbound))
             }
         }
     }
@@ -317,19 +332,20 @@ impl Host {
             Some((host, tap)) => tap.slot(host, from).await.ticket,
             None => self.core.gate.ticket(from).await,
         };
-        Slot { ticket, host: self.clone() }
+        Slot { ticket, host: self.clone(), unjudged: false }
     }
 
     /// Room in the gate if there is some now: for wires that cannot wait. `None` is counted as shed.
     pub fn try_slot(&self, from: &Remote) -> Option<Slot> {
         if let Some((host, tap)) = self.tap() {
-            return Some(Slot { ticket: tap.try_slot(host, from)?.ticket, host: self.clone() });
+            let ticket = tap.try_slot(host, from)?.ticket;
+            return Some(Slot { ticket, host: self.clone(), unjudged: false });
         }
         let ticket = self.core.gate.try_ticket(from);
         if ticket.is_none() {
             self.core.counters.count(&self.mount.name, "shed");
         }
-        Some(Slot { ticket: ticket?, host: self.clone() })
+        Some(Slot { ticket: ticket?, host: self.clone(), unjudged: false })
     }
 
     /// Our own signed record, for the handshake.

@@ -25,16 +25,19 @@ pub mod identity;
 mod kept;
 mod links;
 mod lock;
+mod mend;
 mod outbox;
 mod patience;
 mod peaks;
 mod per_remote;
 mod publish;
+mod remembered;
 mod reputation;
 mod router;
 mod saver;
 mod scoped;
 mod serve;
+mod shelf;
 mod stat;
 mod status;
 mod subscriptions;
@@ -330,9 +333,13 @@ impl Node {
         Ok(remotes)
     }
 
-    /// Sets the rules of a topic; for whoever owns it, before it is used.
+    /// Sets the rules of a topic; for whoever owns it, before it is used. Rules that [`TopicRules::check`] refuses count as far
+    /// as they go together.
+    ///
+    /// Where bounds of what is kept are new, what the topic keeps is looked through in the background.
     pub fn set_rules(&self, topic: Topic, rules: TopicRules) {
-        self.core().topics.set(topic, rules);
+        self.core().topics.set(topic.clone(), rules);
+        self.core().rules_changed(topic, rules);
     }
 
     /// Passes a message that was fetched later through the gate. It is neither relayed nor is its clock checked.
@@ -356,6 +363,16 @@ impl Node {
     /// What happens to the node from now on.
     pub fn events(&self) -> Events {
         self.core().events.listen()
+    }
+
+    /// Tells everybody of two messages that one author signed with one number on one topic, as [`Event::Equivocation`]; nothing
+    /// where the second was told before, as when the node found out itself, or where they are no such two. For whoever knows
+    /// more messages than the node remembers, as a ledger does.
+    pub fn tell_equivocation(&self, first: &Message, second: &Message) {
+        let names = |message: &Message| (message.author().copied(), message.topic().clone(), message.seqno());
+        if first.author().is_some() && first.id() != second.id() && names(first) == names(second) {
+            self.core().equivocation(first, second);
+        }
     }
 
     /// Stores blocks, durable when this returns, and hands them to transports that serve from a store of their own; where

@@ -87,7 +87,7 @@ impl Router {
         let hold = core.holds.hold();
         // Held until the message is on its way, so that the next one cannot overtake it.
         let (message, _line) = if rules.raw {
-            (self.write_raw(topic, payload)?, self.pen.line(topic).await)
+            (self.write_raw(topic, payload)?, Some(self.pen.line(topic).await))
         } else {
             self.write(topic, payload, follows, rules, &hold).await?
         };
@@ -134,7 +134,8 @@ impl Router {
         Ok(Message::raw(id, topic.clone(), payload, self.core.clock.now()))
     }
 
-    /// Signs the next message of a topic and passes it through the gate; the next one waits until the line is dropped.
+    /// Signs the next message of a topic and passes it through the gate. The next one waits until the line is dropped; on a ledger,
+    /// where what a message follows tells its order, it waits for nothing.
     async fn write(
         self: &Arc<Self>,
         topic: &Topic,
@@ -142,7 +143,7 @@ impl Router {
         follows: Option<Vec<Cid>>,
         rules: TopicRules,
         hold: &Hold,
-    ) -> Result<(Message, HeldLine)> {
+    ) -> Result<(Message, Option<HeldLine>)> {
         let core = &self.core;
         let body = self.body(payload, hold).await?;
         let mut line = self.pen.line(topic).await;
@@ -160,16 +161,20 @@ impl Router {
             topic,
             seqno: now.next,
             time: core.clock.now(),
-            parents: follows.unwrap_or_else(|| now.last.iter().map(|id| *id.cid()).collect()),
+            parents: follows.clone().unwrap_or_else(|| now.last.iter().map(|id| *id.cid()).collect()),
             body,
         };
         let message = draft.sign(&core.key)?;
         now.next += 1;
-        let verdict = core.judge_own(message.clone(), rules).await;
-        if verdict.is_accept() {
-            now.last = Some(*message.id());
+        let mut line = Some(line);
+        if follows.is_some() && rules.is_a_ledger() {
+            line.take().into_iter().for_each(|mut line| *line = Some(now.clone()));
         }
-        *line = Some(now);
+        let verdict = core.judge_own(message.clone(), rules).await;
+        if let Some(line) = &mut line {
+            now.last = verdict.is_accept().then_some(*message.id()).or(now.last);
+            **line = Some(now);
+        }
         match verdict {
             Verdict::Accept => Ok((message, line)),
             Verdict::Ignore(cause) | Verdict::Reject(cause) => {

@@ -11,7 +11,10 @@ use super::fetch::Flights;
 use super::host::Mount;
 use super::publish::Pen;
 use super::subscriptions::Interest;
-use crate::{Block, Error, ErrorKind, Lane, Outgoing, PeerAddr, Remote, Result, Skip, Topic, Transport};
+use crate::{
+    Block, Discovery, Error, ErrorKind, Identity, Lane, Outgoing, PeerAddr, Remote, Result, Skip, Topic,
+    Transport,
+};
 
 /// All transports, opened. The gate holds it weakly, so that dropping the node frees it.
 pub(crate) struct Router {
@@ -51,6 +54,15 @@ impl Reach {
     /// Whether it went, or may have gone, to anybody.
     pub(crate) fn reached(&self) -> bool {
         self.unknown || self.sent_to.is_some_and(|n| n > 0)
+    }
+}
+
+impl Mounted {
+    /// Whether its wire finds where a peer listens, and dials it there. One of daemons knows them by names of their own.
+    fn routes(&self) -> bool {
+        let caps = self.transport.capabilities();
+        let routing = caps.fetch.is_some_and(|fetch| fetch.discovery == Discovery::Routing);
+        routing && caps.dials && caps.identity == Identity::Peer
     }
 }
 
@@ -150,7 +162,8 @@ impl Router {
         let mut addr = addr.clone();
         if let (Some(peer), true) = (&addr.peer, addr.addrs.is_empty()) {
             addr.addrs = self.core.book.addresses(peer);
-            if addr.addrs.is_empty() {
+            // A routing system may know more.
+            if addr.addrs.is_empty() && !self.transports.iter().any(Mounted::routes) {
                 let detail = format!("no address of {peer} is known");
                 return Err(Error::new(ErrorKind::NotFound, "connect", detail)
                     .mend("write the whole address, as `carrick up` prints it on the other machine"));

@@ -1,4 +1,5 @@
-//! What a node remembers across restarts: the numbers authors used, and where peers listen.
+//! What a node remembers across restarts: the numbers authors used, and where peers listen. What topics keep within bounds is
+//! noted where it is kept; here its entries go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use futures::StreamExt as _;
 use super::book;
 use super::core::Core;
 use super::gate::NUMBERS_PREFIX;
+use super::shelf::PREFIX as KEPT_PREFIX;
 use crate::{PeerRecord, Remote, Result};
 
 /// Least time between two writes, so that a busy node does not flush for every message.
@@ -51,6 +53,7 @@ impl Core {
     pub(crate) async fn save(&self) {
         let mut entries = self.gate.numbers.take_dirty();
         entries.extend(self.book.take_dirty());
+        entries.extend(self.shelves.take_left().into_iter().map(|entry| (entry, None)));
         if entries.is_empty() {
             return;
         }
@@ -77,6 +80,8 @@ impl Drop for Saving<'_> {
         for (name, value) in self.entries.drain(..) {
             if name.starts_with(NUMBERS_PREFIX) {
                 self.core.gate.numbers.unsaved(&name);
+            } else if name.starts_with(KEPT_PREFIX) {
+                self.core.shelves.unsaved(name);
             } else {
                 self.core.book.unsaved(name, value);
             }

@@ -21,14 +21,15 @@ pub enum Delivery {
     Message(Message),
     /// The reader was too slow: so many messages were dropped before the next one.
     Lagged(u64),
-    /// Messages are missing that this node never saw.
+    /// Messages are missing that this node never saw. On a topic that keeps its messages it is told once they could not be
+    /// had; those that could come as [`Message`](Self::Message), later than the one that follows them.
     Gap(Box<Gap>),
 }
 
 /// The accepted messages of a topic, from the moment it was made, as a stream.
 ///
 /// One author's messages come in the order in which they arrived at the node, and none before the one it follows if that
-/// comes within [`Limits::reorder`](crate::Limits::reorder); no other order is promised. Our own are not among them.
+/// comes within [`Limits::reorder`](crate::Limits::reorder), or has to be fetched; no other order is promised. Our own are not among them.
 /// Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscription {

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use bytes::Bytes;
-use cid::Cid;
+use cid::{Cid, Version};
 use multihash_codetable::{Code, MultihashDigest};
 
 use crate::{Error, ErrorKind, Result};
 
 /// The multicodec of raw bytes.
 pub const RAW: u64 = 0x55;
-pub(super) const SHA2_256: u64 = 0x12;
+pub(crate) const SHA2_256: u64 = 0x12;
 const BLAKE3: u64 = 0x1e;
 const DIGEST_BYTES: u8 = 32;
 
@@ -104,6 +104,24 @@ impl Block {
         Self { cid: cid_of(codec, &bytes), bytes }
     }
 
+    /// Hashes bytes into a block whose address has a prefix, as [bitswap] calls what a CID tells beside its digest: its
+    /// version, the codec and the hash function, all as multicodec numbers. The digest is of 32 bytes.
+    ///
+    /// # Errors
+    /// `Rejected` when [`CidPolicy`] takes no such hash, or no CID has the prefix: version 0 is DAG-PB and sha2-256 alone.
+    ///
+    /// [bitswap]: https://specs.ipfs.tech/bitswap-protocol/
+    pub fn with_prefix(version: u64, codec: u64, hash: u64, bytes: Bytes) -> Result<Self> {
+        let code = match hash {
+            SHA2_256 => Code::Sha2_256,
+            BLAKE3 => Code::Blake3_256,
+            _ => return Err(no_prefix(format!("the hash function {hash:#x} is not taken"))),
+        };
+        let cid =
+            Version::try_from(version).and_then(|version| Cid::new(version, codec, code.digest(&bytes)));
+        Ok(Self { cid: cid.map_err(|error| no_prefix(error.to_string()))?, bytes })
+    }
+
     /// A block whose address was computed from these very bytes a moment ago.
     pub(crate) fn hashed(cid: Cid, bytes: Bytes) -> Self {
         Self { cid, bytes }
@@ -130,6 +148,10 @@ impl Block {
     }
 }
 
+fn no_prefix(detail: String) -> Error {
+    Error::new(ErrorKind::Rejected, "cid prefix", detail)
+}
+
 // Both without the bytes: a log line or a failed assertion would print megabytes.
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,6 +168,7 @@ impl fmt::Debug for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dag::DAG_PB;
     use cid::multihash::Multihash;
 
     #[test]
@@ -160,6 +183,24 @@ mod tests {
         let error = Claim::new(cid, Bytes::from_static(b"wrong")).check().expect_err("wrong bytes");
         assert_eq!(error.kind(), ErrorKind::Integrity);
         assert!(Claim::new(cid, Bytes::from_static(b"right")).check().is_ok());
+    }
+
+    #[test]
+    fn a_block_is_made_with_the_prefix_that_is_asked_for() {
+        let block = |version, codec, hash| Block::with_prefix(version, codec, hash, Bytes::from_static(b"x"));
+        let old = block(0, DAG_PB, SHA2_256).expect("a prefix");
+        let of_old = Claim::new(*old.cid(), old.bytes().clone());
+        assert_eq!((old.cid().version(), of_old.check()), (Version::V0, Ok(old)));
+        let blake3 = block(1, RAW, BLAKE3).expect("a prefix");
+        let of_blake3 = Claim::new(*blake3.cid(), blake3.bytes().clone());
+        assert_eq!(of_blake3.check(), Ok(blake3));
+        assert_eq!(block(1, RAW, SHA2_256), Ok(Block::new(RAW, &b"x"[..])));
+        for (version, codec, hash) in
+            [(0, RAW, SHA2_256), (0, DAG_PB, BLAKE3), (2, RAW, SHA2_256), (1, RAW, 0x11)]
+        {
+            let error = block(version, codec, hash).expect_err("no such CID");
+            assert_eq!(error.kind(), ErrorKind::Rejected);
+        }
     }
 
     #[test]

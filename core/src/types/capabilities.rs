@@ -87,7 +87,7 @@ pub enum Discovery {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Privacy {
-    /// Membership is checked in the handshake.
+    /// Membership is checked in the handshake, or as soon as it is over: a stranger is told nothing.
     Handshake,
     /// A pre-shared key closes the network.
     PreSharedKey,

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes as Raw;
 use serde_ipld_dagcbor::EncodeError;
 
-use super::block::{Block, CidPolicy, RAW, SHA2_256, cid_of};
+use super::block::{Block, CidPolicy, RAW, cid_of};
+use super::digest::digest_of;
 use super::{NetworkId, Time, Topic, at_most, public_key};
 use crate::limits::{MAX_NUMBER, MAX_PARENTS};
 use crate::{Error, ErrorKind, Result};
@@ -490,10 +491,7 @@ fn check_parents(parents: &[Cid]) -> Result<(), Malformed> {
         return Err("its parents are not sorted or one stands twice".into());
     }
     // One hash: by another the same message would have a second name.
-    let is_id = |parent: &Cid| {
-        CidPolicy::check(parent).is_ok() && parent.codec() == DAG_CBOR && parent.hash().code() == SHA2_256
-    };
-    if !parents.iter().all(is_id) {
+    if !parents.iter().all(|parent| digest_of(parent).is_some()) {
         return Err("a parent is no message id".into());
     }
     Ok(())

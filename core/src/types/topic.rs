@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::limits::{MAX_NETWORK_BYTES, MAX_TOPIC_BYTES};
+use super::Time;
+use crate::limits::{MAX_NETWORK_BYTES, MAX_TOPIC_BYTES, seconds};
 use crate::{Error, ErrorKind, Result};
 
 /// Names a network: 1 to 64 of `a-z 0-9 . _ -`. Peers of another network never get past the handshake.
@@ -143,7 +145,8 @@ pub enum Keep {
     /// Nothing: a message lives as long as it is on its way.
     #[default]
     Nothing,
-    /// Every message, as a block in the store, so that others can fetch it by its id. A ledger.
+    /// Every message, as a block in the store, so that others can fetch it by its id: for good, as a ledger does, or within
+    /// the bounds of the [rules](TopicRules).
     Everything,
 }
 
@@ -154,23 +157,68 @@ pub enum Keep {
 pub struct TopicRules {
     /// Whether a number that an author used before is refused. Default true. Off on a ledger, where both messages of
     /// an equivocation are accepted so that all nodes agree.
+    ///
+    /// Where it is on and messages are kept, the node mends gaps: a message names the one that its author sent before, and
+    /// where that one is missing it is fetched. Where it is off, whoever owns the topic does so, as a ledger does.
     pub numbers: bool,
     /// Whether the clock of a live message must be near ours. Default true.
     pub time: bool,
     /// What is kept. Default nothing.
     pub keep: Keep,
-    /// Whether payloads travel bare: no author, no replay guard, no repair. Default false.
+    /// How many messages are kept at most; the oldest leave first. Default no bound, range from 1. Needs
+    /// [`Keep::Everything`], as the two that follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_messages: Option<u64>,
+    /// How many bytes of messages are kept at most: their envelopes, and payloads that travelled apart. Default no bound,
+    /// range from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_bytes: Option<u64>,
+    /// How long a message is kept, counted from the time that its author gave it; from its arrival where that is earlier, or
+    /// where [`time`](Self::time) is off. Default no bound, range from 1 ms; in seconds where it is written.
+    #[serde(with = "seconds::option", skip_serializing_if = "Option::is_none")]
+    pub keep_for: Option<Duration>,
+    /// Whether payloads travel bare: no author, no replay guard, no repair, and none is kept. Default false.
     pub raw: bool,
 }
 
 impl Default for TopicRules {
     fn default() -> Self {
-        Self { numbers: true, time: true, keep: Keep::Nothing, raw: false }
+        Self {
+            numbers: true,
+            time: true,
+            keep: Keep::Nothing,
+            keep_messages: None,
+            keep_bytes: None,
+            keep_for: None,
+            raw: false,
+        }
+    }
+}
+
+/// How much of a topic's messages stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: u64,
+    age: Option<Duration>,
+}
+
+impl Bounds {
+    /// What is older than this has left; `None` where nothing is too old.
+    pub(crate) fn oldest(&self, now: Time) -> Option<Time> {
+        let age = self.age?.as_millis();
+        Some(Time(now.as_millis().saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))))
+    }
+
+    /// When the age of a message ends.
+    pub(crate) fn end(&self, since: Time) -> Option<Time> {
+        let age = self.age?.as_millis();
+        Some(Time(since.as_millis().saturating_add(u64::try_from(age).unwrap_or(u64::MAX))))
     }
 }
 
 impl TopicRules {
-    /// Rules of a kept topic: no number window, every message stored.
+    /// Rules of a ledger's topic: no number window, every message stored for good.
     pub fn kept() -> Self {
         Self { numbers: false, keep: Keep::Everything, ..Self::default() }
     }
@@ -180,9 +228,64 @@ impl TopicRules {
         Self { numbers: false, time: false, raw: true, ..Self::default() }
     }
 
+    /// Whether what a message follows tells its order, and every message stays for good: a ledger.
+    pub fn is_a_ledger(&self) -> bool {
+        let bounds = (self.keep_messages, self.keep_bytes, self.keep_for);
+        self.keep == Keep::Everything && bounds == (None, None, None) && !self.numbers && !self.raw
+    }
+
     /// The rules of every reserved topic: the clock is never checked there.
     pub(crate) fn reserved() -> Self {
         Self { time: false, ..Self::default() }
+    }
+
+    /// Checks that the rules go together.
+    ///
+    /// # Errors
+    /// `Config` names the first key that is wrong, and why.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |detail: String| Error::new(ErrorKind::Config, "topic", detail);
+        if self.raw && self.keep == Keep::Everything {
+            return Err(wrong("keep is \"everything\", and bare payloads cannot be kept".into())
+                .mend("leave out raw or keep"));
+        }
+        let least = Duration::from_millis(1);
+        let bounds = [
+            ("keep_messages", self.keep_messages.map(|most| most > 0), "1"),
+            ("keep_bytes", self.keep_bytes.map(|most| most > 0), "1"),
+            ("keep_for", self.keep_for.map(|longest| longest >= least), "0.001"),
+        ];
+        for (key, in_range, low) in bounds {
+            match in_range {
+                Some(_) if self.keep == Keep::Nothing => {
+                    return Err(wrong(format!("{key} bounds what is kept, and nothing is"))
+                        .mend("write keep = \"everything\" beside it, or leave it out"));
+                }
+                Some(false) => {
+                    return Err(wrong(format!("{key} is below {low}, which keeps nothing"))
+                        .mend("keep = \"nothing\" says so"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what its messages follow is fetched where it is missing.
+    pub(crate) fn mends(&self) -> bool {
+        self.keep == Keep::Everything && self.numbers && !self.raw
+    }
+
+    /// The bounds of what is kept; `None` where nothing is kept, or everything for good.
+    pub(crate) fn bounds(&self) -> Option<Bounds> {
+        let bounded = self.keep_messages.is_some() || self.keep_bytes.is_some() || self.keep_for.is_some();
+        (bounded && self.keep == Keep::Everything).then(|| Bounds {
+            messages: self
+                .keep_messages
+                .map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+            bytes: self.keep_bytes.unwrap_or(u64::MAX),
+            age: self.keep_for,
+        })
     }
 }
 

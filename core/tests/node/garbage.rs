@@ -363,6 +363,26 @@ async fn what_a_transport_does_not_let_go_stays_until_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_discarded_is_withdrawn_and_its_pin_goes_with_it() {
+    let (wire, owner) = (daemon(), Owner::new("service"));
+    let node = on(&wire).open().await.expect("opens");
+    let blocks = raws("page", 3);
+    node.put_blocks(&blocks).await.expect("puts");
+    for block in &blocks {
+        node.pin(block.cid(), owner.clone()).await.expect("pins");
+    }
+    let [first, second, third] = [0, 1, 2].map(|n| *blocks[n].cid());
+    wire.clings(Some((vec![second], ErrorKind::Unexpected)));
+    assert_eq!(node.discard(&[first, second], &owner).await.expect("discards"), [first]);
+    assert_eq!(stored(&**node.store()).await, [second, third].into());
+    let pins: Vec<Pin> = node.pins(Some(&owner)).try_collect().await.expect("lists");
+    assert_eq!(pins.len(), 2);
+    wire.clings(None);
+    assert_eq!(node.discard(&[second], &owner).await.expect("discards"), [second]);
+    assert_eq!(wire.withdrawn().into_iter().collect::<BTreeSet<_>>(), [first, second].into());
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_handed_over_behind_its_withdrawal() {
     let (wire, store) = (daemon(), memory());
     let block = raw("block");

@@ -1,6 +1,6 @@
 //! What the gate answers to a transport, and how often.
 
-use carrick_core::{Lane, Relay, RelayGate, Topic, TopicRules, Verdict};
+use carrick_core::{Delivery, Lane, Relay, RelayGate, Topic, TopicRules, Verdict};
 use futures::StreamExt as _;
 
 use crate::support::{
@@ -105,6 +105,30 @@ async fn what_comes_by_catch_up_is_not_relayed() {
     assert_eq!(payloads(&mut subscription), ["old"]);
 }
 
+/// Whoever serves what was asked for by its address cannot know what it was taken for.
+#[tokio::test(start_paused = true)]
+async fn one_that_was_fetched_for_another_topic_is_no_rubbish_on_its_own() {
+    let wire = Wire::new();
+    let (node, mut subscription) = open(on(&wire)).await;
+    let (other, message) = (Topic::new("other").expect("a topic"), Envelope::by(1, 1, "hello").encode());
+    let verdict = node.admit(&other, message.clone(), Some(remote(1))).await;
+    assert_eq!(verdict, Verdict::Reject("it names another topic".into()));
+    assert_eq!(node.counter("other_topic"), 1);
+    assert_eq!(wire.deliver(&remote(2), message).await, Relay::Accept);
+    assert_eq!(payloads(&mut subscription), ["hello"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_admits_a_message_hears_what_is_wrong_with_it() {
+    let node = on(&Wire::new()).open().await.expect("opens");
+    let foreign = Envelope::by(1, 1, "x").with(|e| e.network = "other".into()).encode();
+    for (bytes, what) in [(vec![0; 3].into(), "malformed"), (foreign, "network")] {
+        let verdict = node.admit(&topic(), bytes, None).await;
+        let Verdict::Reject(cause) = verdict else { panic!("{verdict:?}") };
+        assert!(cause.contains(what), "{cause}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_for_a_topic_that_was_not_joined() {
     let wire = Wire::new();
@@ -171,6 +195,35 @@ async fn two_messages_with_one_number_are_told_and_on_a_kept_topic_both_are_acce
     assert_eq!(wire.deliver(&remote(2), second.clone()).await, Relay::Accept);
     assert_eq!(crate::support::event(&mut events, equivocation).await, (first, second));
     assert_eq!(payloads(&mut subscription), ["one", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_equivocation_that_a_service_finds_is_told_once_and_only_where_it_is_one() {
+    let wire = Wire::new();
+    let (node, mut subscription) = open(on(&wire).topic(topic(), TopicRules::kept())).await;
+    let mut events = node.events();
+    for payload in ["one", "two"] {
+        assert_eq!(wire.deliver(&remote(1), Envelope::by(1, 7, payload).encode()).await, Relay::Accept);
+    }
+    wire.deliver(&remote(1), Envelope::by(1, 8, "three").encode()).await;
+    wire.deliver(&remote(1), Envelope::by(2, 7, "by another").encode()).await;
+    let mut messages = Vec::new();
+    for _ in 0..4 {
+        let Some(Delivery::Message(message)) = subscription.next().await else { panic!("a message") };
+        messages.push(message);
+    }
+    let [one, two, three, other] = &messages[..] else { panic!("four") };
+    node.tell_equivocation(one, two);
+    for none in [one, three, other] {
+        node.tell_equivocation(one, none);
+    }
+    assert_eq!(node.counter("equivocation"), 1, "the node found it itself");
+    node.tell_equivocation(two, one);
+    let told =
+        [(one, two), (two, one)].map(|(first, second)| (first.encoded().clone(), second.encoded().clone()));
+    for told in told {
+        assert_eq!(crate::support::event(&mut events, equivocation).await, told);
+    }
 }
 
 fn equivocation(event: &carrick_core::Event) -> Option<(carrick_core::Bytes, carrick_core::Bytes)> {

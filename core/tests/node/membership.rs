@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carrick_core::{
-    ErrorKind, Event, Keypair, Membership, Misdeed, Node, PeerId, PeerRecord, Relay, Remote, Topic, Verdict,
+    Block, Bytes, Context, ErrorKind, Event, Keypair, Membership, Message, Misdeed, Node, PeerId, PeerRecord,
+    Relay, Remote, Result, Topic, TopicRules, Validator, Verdict, async_trait,
 };
 
 use crate::support::{
@@ -62,6 +63,72 @@ async fn catch_up_is_judged_by_the_ledgers_own_rule() {
     let wire = Wire::new();
     let (node, _subscription) = open(on(&wire).membership(Club::new(&[1], &[]))).await;
     assert_eq!(node.admit(&topic(), Envelope::by(2, 1, "old").encode(), None).await, Verdict::Accept);
+}
+
+/// Takes what members wrote, whenever it comes, and blocks that a member serves.
+#[derive(Debug, Default)]
+struct OfMembers {
+    noted: Mutex<Vec<bool>>,
+    took: Mutex<Vec<bool>>,
+}
+
+impl OfMembers {
+    fn judge(members: &dyn Membership, of: Option<&PeerId>) -> Verdict {
+        match of.is_some_and(|peer| members.admits(peer)) {
+            true => Verdict::Accept,
+            false => Verdict::Ignore("it is of no member".into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Validator for OfMembers {
+    async fn message(&self, cx: &Context<'_>, message: &Message) -> Verdict {
+        Self::judge(cx.membership, message.author())
+    }
+
+    async fn block(&self, cx: &Context<'_>, _: &Block) -> Verdict {
+        Self::judge(cx.membership, cx.from.and_then(Remote::peer))
+    }
+
+    async fn noted(&self, cx: &Context<'_>, message: &Message) -> Result<Vec<(String, Bytes)>> {
+        let may = message.author().is_some_and(|author| cx.membership.may_publish(author, message.topic()));
+        self.noted.lock().expect("lock").push(may);
+        Ok(vec![])
+    }
+
+    async fn accepted(&self, cx: &Context<'_>, message: &Message) -> Result<()> {
+        let may = message.author().is_some_and(|author| cx.membership.may_publish(author, message.topic()));
+        self.took.lock().expect("lock").push(may);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validator_knows_who_is_a_member_at_that_moment() {
+    let (wire, judge) = (Wire::new(), Arc::new(OfMembers::default()));
+    let builder = on(&wire).topic(topic(), TopicRules::kept()).membership(Club::new(&[1], &[1]));
+    let (node, _subscription) = open(builder.validator(judge.clone())).await;
+    let admit = async |author| node.admit(&topic(), Envelope::by(author, 1, "old").encode(), None).await;
+    assert!(admit(1).await.is_accept());
+    assert!(matches!(admit(2).await, Verdict::Ignore(_)), "the node itself asks for no member there");
+    node.set_membership(Club::new(&[1, 2], &[1])).await.expect("set");
+    assert!(admit(2).await.is_accept());
+    for told in [&judge.noted, &judge.took] {
+        assert_eq!(*told.lock().expect("lock"), [true, false], "one is a writer, the other is none");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validator_of_blocks_knows_who_is_a_member() {
+    let (wire, block) = (Wire::new(), raw("served"));
+    let builder = on(&wire).membership(Club::new(&[2], &[])).validator(Arc::new(OfMembers::default()));
+    let node = builder.open().await.expect("opens");
+    wire.serves(remote(1), [&block]);
+    let refused = node.block(block.cid(), vec![peer(1)]).await.expect_err("of no member");
+    assert_eq!(refused.kind(), ErrorKind::Rejected, "{refused}");
+    node.set_membership(Club::new(&[1], &[])).await.expect("set");
+    assert_eq!(node.block(block.cid(), vec![peer(1)]).await.expect("fetched"), block);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use carrick_core::{Inbound, Limits, Relay, Topic, Verdict};
+use carrick_core::{Error, ErrorKind, Inbound, Limits, Node, Relay, Topic, TopicRules, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
@@ -317,4 +317,114 @@ async fn a_forged_message_takes_no_turn_for_long() {
     court.say("real", Verdict::Accept).await;
     assert_eq!((within(first).await, within(second).await), (Relay::Reject, Relay::Accept));
     assert_eq!(payloads(&mut subscription), ["real"]);
+}
+
+/// Delivers a parent and what follows it, which has a lower number.
+fn family(wire: &Wire) -> [impl Future<Output = Relay> + use<>; 2] {
+    let parent = Envelope::by(1, 9, "parent");
+    let child = Envelope::by(1, 3, "child").after([parent.cid()]);
+    [parent, child].map(|message| wire.hand(&remote(1), &topic(), message.encode()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_ledger_each_comes_after_those_it_follows_whatever_their_numbers() {
+    let (wire, slow) = (Wire::new(), Duration::from_millis(100));
+    let judge = Judge::new().accepted(move |message| async move {
+        tokio::time::sleep(if message.payload() == &b"parent"[..] { slow } else { Duration::ZERO }).await;
+        Ok(())
+    });
+    let judge = judge.arc();
+    let builder = on(&wire).topic(topic(), TopicRules::kept()).validator(judge.clone());
+    let (_node, mut subscription) = open(builder).await;
+    let began = Instant::now();
+    assert_eq!(within(futures::future::join_all(family(&wire))).await, [Relay::Accept; 2]);
+    assert_eq!(began.elapsed(), slow, "it waits for nothing else");
+    assert_eq!(judge.took(), ["parent", "child"]);
+    assert_eq!(payloads(&mut subscription), ["parent", "child"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_ledger_what_follows_one_that_cannot_be_taken_is_ignored_at_once() {
+    let (wire, slow) = (Wire::new(), Duration::from_millis(100));
+    let judge = Judge::new().accepted(move |_| async move {
+        tokio::time::sleep(slow).await;
+        Err(Error::new(ErrorKind::Full, "note", "no room"))
+    });
+    let judge = judge.arc();
+    let builder = on(&wire).topic(topic(), TopicRules::kept()).validator(judge.clone());
+    let (_node, mut subscription) = open(builder).await;
+    let began = Instant::now();
+    assert_eq!(within(futures::future::join_all(family(&wire))).await, [Relay::Ignore; 2]);
+    assert_eq!(began.elapsed(), slow);
+    assert_eq!(judge.took(), ["parent"], "its child was not even tried");
+    assert!(payloads(&mut subscription).is_empty());
+}
+
+/// Longer than anything is waited for.
+fn patient(change: impl FnOnce(&mut Limits)) -> Limits {
+    limits(|l| {
+        l.validation = l.defer_time * 2;
+        change(l);
+    })
+}
+
+/// Waits until a message was given up whose parent does not go on.
+async fn given_up_in_time(node: &Node) {
+    let began = Instant::now();
+    while node.counter("defer_expired") == 0 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        settle().await;
+    }
+    assert!(began.elapsed() <= Limits::default().defer_time + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_ledger_whoever_waits_for_its_parent_to_be_taken_holds_no_slot_and_not_for_ever() {
+    let wire = Wire::new();
+    let judge = Judge::new().accepted(|message| async move {
+        if message.payload() == &b"parent"[..] {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    });
+    let builder = on(&wire).limits(patient(|l| l.gate_per_remote = 2)).validator(judge.arc());
+    let (node, _subscription) = open(builder.topic(topic(), TopicRules::kept())).await;
+    let _family = family(&wire);
+    settle().await;
+    let other = wire.hand(&remote(1), &topic(), Envelope::by(2, 1, "other").encode());
+    assert_eq!(within(other).await, Relay::Accept, "its slot is free");
+    given_up_in_time(&node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_ledger_nobody_waits_for_ever_for_its_parent_to_be_judged() {
+    let wire = Wire::new();
+    let judge = Judge::new().messages(|message, _| async move {
+        if message.payload() == &b"parent"[..] {
+            std::future::pending::<()>().await;
+        }
+        Verdict::Accept
+    });
+    let builder = on(&wire).limits(patient(|_| {})).validator(judge.arc());
+    let (node, _subscription) = open(builder.topic(topic(), TopicRules::kept())).await;
+    let _family = family(&wire);
+    settle().await;
+    given_up_in_time(&node).await;
+}
+
+/// A validator may have seen it among what is on its way.
+#[tokio::test(start_paused = true)]
+async fn on_a_ledger_a_parent_that_comes_while_its_child_is_judged_goes_first_too() {
+    let (wire, court) = (Wire::new(), Court::default());
+    let builder = on(&wire).topic(topic(), TopicRules::kept()).validator(court.judge());
+    let (_node, mut subscription) = open(builder).await;
+    let [parent, child] = [Envelope::by(1, 9, "parent"), Envelope::by(1, 3, "child")];
+    let child = child.after([parent.cid()]);
+    let _child = wire.hand(&remote(1), &topic(), child.encode());
+    settle().await;
+    let _parent = wire.hand(&remote(1), &topic(), parent.encode());
+    court.say("child", Verdict::Accept).await;
+    assert!(payloads(&mut subscription).is_empty());
+    court.say("parent", Verdict::Accept).await;
+    assert_eq!(payloads(&mut subscription), ["parent", "child"]);
 }

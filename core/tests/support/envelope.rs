@@ -1,4 +1,7 @@
 //! Envelopes made apart from the crate, honest or hostile.
+//!
+//! Wrong in more ways than `carrick_core::conformance::forged`, such as in a field of another type, and there without the feature
+//! `conformance`.
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use carrick_core::{
     Block, Bytes, Cid, Error, ErrorKind, MemoryStore, Owner, Pin, Result, Store, Usage, async_trait,
 };
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 /// A store in memory that closing does not empty: a disk, in short. Clones share it.
@@ -22,6 +23,8 @@ struct State {
     full: AtomicBool,
     /// Blocks are not read.
     away: AtomicBool,
+    /// Nothing works.
+    failing: AtomicBool,
     /// How long it takes to delete a block.
     deleting: Mutex<Duration>,
 }
@@ -47,12 +50,37 @@ impl Shared {
         self.0.away.store(away, Ordering::Relaxed);
     }
 
+    /// Fails whatever it is asked, or works again.
+    pub(crate) fn fail(&self, failing: bool) {
+        self.0.failing.store(failing, Ordering::Relaxed);
+    }
+
     /// Takes so long to delete a block.
     pub(crate) fn deletes_in(&self, time: Duration) {
         *self.0.deleting.lock().expect("lock") = time;
     }
 
+    fn works(&self, operation: &'static str) -> Result<()> {
+        match self.0.failing.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Unexpected, operation, "the disk fails")),
+            false => Ok(()),
+        }
+    }
+
+    /// A stream that fails at once where nothing works.
+    fn listed<'a, T: Send + 'a>(
+        &self,
+        operation: &'static str,
+        all: BoxStream<'a, Result<T>>,
+    ) -> BoxStream<'a, Result<T>> {
+        match self.works(operation) {
+            Ok(()) => all,
+            Err(error) => futures::stream::once(std::future::ready(Err(error))).boxed(),
+        }
+    }
+
     fn check_room(&self, operation: &'static str) -> Result<()> {
+        self.works(operation)?;
         match self.0.full.load(Ordering::Relaxed) {
             true => Err(Error::new(ErrorKind::Full, operation, "the disk is full")),
             false => Ok(()),
@@ -67,6 +95,7 @@ impl Shared {
 #[async_trait]
 impl Store for Shared {
     async fn get(&self, cid: &Cid) -> Result<Option<Block>> {
+        self.works("get")?;
         if *self.0.damaged.lock().expect("lock") == Some(*cid) {
             return Err(Error::new(ErrorKind::Integrity, "get", format!("{cid} is damaged")));
         }
@@ -77,6 +106,7 @@ impl Store for Shared {
     }
 
     async fn has(&self, cid: &Cid) -> Result<bool> {
+        self.works("has")?;
         self.0.store.has(cid).await
     }
 
@@ -86,6 +116,7 @@ impl Store for Shared {
     }
 
     async fn delete(&self, cid: &Cid) -> Result<bool> {
+        self.works("delete")?;
         self.0.damaged.lock().expect("lock").take_if(|damaged| damaged == cid);
         let time = *self.0.deleting.lock().expect("lock");
         if !time.is_zero() {
@@ -95,26 +126,30 @@ impl Store for Shared {
     }
 
     fn blocks(&self) -> BoxStream<'_, Result<Cid>> {
-        self.0.store.blocks()
+        self.listed("blocks", self.0.store.blocks())
     }
 
     async fn usage(&self) -> Result<Usage> {
+        self.works("usage")?;
         self.0.store.usage().await
     }
 
     async fn pin(&self, pin: &Pin) -> Result<()> {
+        self.works("pin")?;
         self.0.store.pin(pin).await
     }
 
     async fn unpin(&self, cid: &Cid, owner: &Owner) -> Result<bool> {
+        self.works("unpin")?;
         self.0.store.unpin(cid, owner).await
     }
 
     fn pins(&self, owner: Option<&Owner>) -> BoxStream<'_, Result<Pin>> {
-        self.0.store.pins(owner)
+        self.listed("pins", self.0.store.pins(owner))
     }
 
     async fn meta(&self, key: &str) -> Result<Option<Bytes>> {
+        self.works("meta")?;
         self.0.store.meta(key).await
     }
 
@@ -124,7 +159,7 @@ impl Store for Shared {
     }
 
     fn list_meta(&self, prefix: &str) -> BoxStream<'_, Result<(String, Bytes)>> {
-        self.0.store.list_meta(prefix)
+        self.listed("list_meta", self.0.store.list_meta(prefix))
     }
 
     async fn close(&self) -> Result<()> {

@@ -11,29 +11,9 @@ import json
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from dagcbor import cbor
+
 DOMAIN = b"carrick/peer-record/1:"
-
-
-def head(major, n):
-    for code, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
-        if n < 24:
-            return bytes([major << 5 | n])
-        if n < 1 << 8 * size:
-            return bytes([major << 5 | code]) + n.to_bytes(size, "big")
-    raise OverflowError(n)
-
-
-def cbor(value):
-    if isinstance(value, int):
-        return head(0, value)
-    if isinstance(value, bytes):
-        return head(2, len(value)) + value
-    if isinstance(value, str):
-        return head(3, len(value.encode())) + value.encode()
-    if isinstance(value, (list, tuple)):
-        return head(4, len(value)) + b"".join(map(cbor, value))
-    keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
-    return head(5, len(keys)) + b"".join(cbor(key) + cbor(value[key]) for key in keys)
 
 
 def quic_addr(ip, port):

@@ -1,5 +1,7 @@
 //! Judging one message: author, clock, number, validators, what it waits for, and what follows from it.
 
+mod order;
+
 use std::error::Error as _;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,20 +12,22 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
 use tokio::time::Instant;
 
-use super::numbers::Number;
-use super::seen::Outcome;
+use super::numbers::{Number, PassedOver};
+use super::seen::{Awaited, Outcome, Unjudged};
 use super::turns::Turn;
 use super::waiting::{Place, Reach};
 use super::{Arrival, Ticket};
 use crate::node::answer::Teller;
 use crate::node::core::Core;
 use crate::node::counters::NODE;
-use crate::node::events::{Event, Gap};
+use crate::node::events::Gap;
 use crate::node::hold::Hold;
 use crate::node::host::Mount;
+use crate::node::mend::Torn;
+use crate::node::shelf::Notes;
 use crate::{
-    Cause, Context, Error, ErrorKind, Keep, Limits, Message, MessageId, Misdeed, Need, Owner, Path, Pin,
-    PinDepth, Remote, Result, TopicRules, Validator, Verdict,
+    Cause, Context, Error, ErrorKind, Keep, Limits, Membership, Message, MessageId, Misdeed, Need, Path,
+    Remote, Result, TopicRules, Validator, Verdict,
 };
 
 /// A message being judged.
@@ -39,14 +43,26 @@ pub(super) struct Job {
     /// What was fetched for it.
     hold: Option<Hold>,
     reach: Reach,
+    /// As of its [`Arrival`].
+    missing_above: Option<u64>,
     /// Its author is proven and may speak.
     proven: bool,
     /// Its payload is at hand.
     whole: bool,
+    /// Until the validators had their say.
+    unjudged: Option<Unjudged>,
+    /// On a ledger: those it follows that were in the gate while it was judged.
+    parents: Vec<Awaited>,
 }
 
 impl Job {
-    pub(super) fn arrived(message: Message, arrival: Arrival, rules: TopicRules, turn: Option<Turn>) -> Self {
+    pub(super) fn arrived(
+        message: Message,
+        arrival: Arrival,
+        rules: TopicRules,
+        turn: Option<Turn>,
+        unjudged: Unjudged,
+    ) -> Self {
         let whole = message.link().is_none();
         Self {
             message,
@@ -59,12 +75,21 @@ impl Job {
             place: None,
             hold: None,
             reach: arrival.reach,
+            missing_above: arrival.missing_above,
             proven: rules.raw,
             whole,
+            unjudged: Some(unjudged),
+            parents: vec![],
         }
     }
 
-    pub(super) fn own(message: Message, rules: TopicRules, turn: Option<Turn>, reach: Reach) -> Self {
+    pub(super) fn own(
+        message: Message,
+        rules: TopicRules,
+        turn: Option<Turn>,
+        reach: Reach,
+        unjudged: Unjudged,
+    ) -> Self {
         Self {
             message,
             rules,
@@ -76,8 +101,11 @@ impl Job {
             place: None,
             hold: None,
             reach,
+            missing_above: None,
             proven: false,
             whole: true,
+            unjudged: Some(unjudged),
+            parents: vec![],
         }
     }
 
@@ -85,7 +113,12 @@ impl Job {
         self.mount.as_ref().map_or(NODE, |mount| &mount.name)
     }
 
-    fn context<'a>(&'a self, core: &'a Core, deadline: Instant) -> Context<'a> {
+    fn context<'a>(
+        &'a self,
+        core: &'a Core,
+        membership: &'a dyn Membership,
+        deadline: Instant,
+    ) -> Context<'a> {
         Context {
             path: self.path,
             from: self.from.as_ref(),
@@ -93,6 +126,7 @@ impl Job {
             rules: Some(self.rules),
             store: &*core.store,
             now: core.clock.now(),
+            membership,
             deadline,
             network: &core.network,
             payload_limit: core.limits.payload_bytes,
@@ -106,12 +140,20 @@ impl Core {
         self.tasks.spawn(Arc::clone(self).judge(job, tell));
     }
 
+    /// Judges a message in a task of the node, but here as far as nothing is waited for: so the next one of our own need not
+    /// wait for another thread.
+    pub(super) fn start_here(self: &Arc<Self>, job: Job, tell: Teller<Outcome>) {
+        self.tasks.begin(Arc::clone(self).judge(job, tell));
+    }
+
     /// Boxed, because judging one message may begin to judge those it waits for.
     fn judge(self: Arc<Self>, mut job: Job, tell: Teller<Outcome>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let outcome = loop {
-                match self.verdict(&mut job).await {
-                    Verdict::Accept => break self.accept(&mut job, &tell).await,
+                let verdict = self.verdict(&mut job).await;
+                job.unjudged = None;
+                match verdict {
+                    Verdict::Accept => break self.accept(&mut job, &tell).await.err(),
                     Verdict::Ignore(cause) => break Some(Outcome::Ignore(cause)),
                     Verdict::Reject(cause) => break Some(Outcome::Reject(cause)),
                     Verdict::Defer(needs) => {
@@ -139,6 +181,11 @@ impl Core {
         if !job.whole {
             return Verdict::Defer(job.message.link().copied().map(Need::Block).into_iter().collect());
         }
+        if job.rules.is_a_ledger()
+            && let Err(cause) = self.parents_judged(job).await
+        {
+            return Verdict::Ignore(cause);
+        }
         self.ask_validators(job).await
     }
 
@@ -148,7 +195,7 @@ impl Core {
         // Before the signature: a replay is older than the list of seen ids, and would cost the most otherwise.
         if job.path != Path::CatchUp
             && job.rules.numbers
-            && matches!(self.gate.numbers.check(author, message), Number::Used)
+            && matches!(self.gate.numbers.check(author, message, None), Number::Used)
         {
             self.repeated(job.from.as_ref(), job.mount.as_ref());
             return Some(Verdict::Ignore("its number was used before".into()));
@@ -172,7 +219,8 @@ impl Core {
 
     async fn ask_validators(&self, job: &Job) -> Verdict {
         let deadline = Instant::now() + self.limits.validation;
-        let context = job.context(self, deadline);
+        let members = self.members();
+        let context = job.context(self, &*members, deadline);
         for validator in &self.validators {
             match guarded(deadline, validator.message(&context, &job.message)).await {
                 Ok(Verdict::Accept) => {}
@@ -247,6 +295,12 @@ impl Core {
                 if self.gate.accepted(&MessageId::from_cid(*cid)) {
                     return Ok(());
                 }
+                if let Some(outcome) = self.gate.seen.outcome(cid) {
+                    return match super::wait(outcome).await {
+                        Outcome::Accept(_) => Ok(()),
+                        _ => Err("a message it follows was refused".into()),
+                    };
+                }
                 // One that is stored passes the gate too: it may be there since `accepted` failed or a crash.
                 let fetched = router.fetch_unstored(cid, hints, left, self.limits.envelope_bytes()).await;
                 let (block, from) = fetched.map_err(|_| unreachable())?;
@@ -260,7 +314,7 @@ impl Core {
 
     /// Whoever passes a message on had to judge it, and so had its payload: its link can be asked.
     fn promise<'a>(&self, job: &'a Job, cid: &Cid) -> Option<(&'a Remote, &'a Mount)> {
-        let mount = job.mount.as_ref().filter(|mount| mount.relays_after_verdict())?;
+        let mount = job.mount.as_ref().filter(|mount| mount.had_to_judge())?;
         let from = job.from.as_ref().filter(|from| self.links.connected_on(mount, from))?;
         (job.message.link() == Some(cid)).then_some((from, mount))
     }
@@ -282,21 +336,20 @@ impl Core {
         cause.into()
     }
 
-    /// Accepts a message in its turn; `None` when everything was told already.
-    async fn accept(self: &Arc<Self>, job: &mut Job, tell: &Teller<Outcome>) -> Option<Outcome> {
+    /// Accepts a message, in its turn or after its parents, and tells so.
+    async fn accept(self: &Arc<Self>, job: &mut Job, tell: &Teller<Outcome>) -> Result<(), Outcome> {
         let message = job.message.clone();
-        let turn = match (job.turn.take(), message.author()) {
-            (None, Some(author)) => Some(self.gate.turns.take(*author, &message)),
-            (turn, _) => turn,
+        let turn = if job.rules.is_a_ledger() {
+            // One that came into the gate while it was judged may have been what let it through.
+            job.parents.extend(self.gate.seen.in_the_gate(message.parents()));
+            // What came together shares a flush of the disk.
+            self.store(job, &message).await?;
+            self.parents_accepted(job).await?;
+            None
+        } else {
+            self.turn(job).await
         };
-        if let Some(turn) = &turn {
-            self.stand_aside(job, turn);
-            turn.come().await;
-            self.let_parent_first(job, turn).await;
-        }
-        if let Err(outcome) = self.take_in(job, &message).await {
-            return Some(outcome);
-        }
+        self.take_in(job, &message).await?;
         let all = self.broadcast_bits();
         let bits = if job.path == Path::CatchUp { 0 } else { all };
         let accepted = Outcome::Accept(message.clone());
@@ -314,7 +367,7 @@ impl Core {
         }
         tell.tell(accepted);
         drop(turn);
-        None
+        Ok(())
     }
 
     fn enter_room(&self, message: &Message) -> Option<Place> {
@@ -329,124 +382,101 @@ impl Core {
         self.peaks.note(NODE, [("waiting", count, waiting), ("waiting_bytes", bytes, waiting_bytes)]);
     }
 
-    /// Whoever waits for its turn gives its slot up: what holds up one author must not hold up the others of its link. Where
-    /// the waiting room has no place for it, nobody before it waits for what may never come.
-    fn stand_aside(&self, job: &mut Job, turn: &Turn) {
-        if job.ticket.is_none() || turn.is_next() {
-            return;
-        }
-        if job.place.is_none() {
-            job.place = self.enter_room(&job.message);
-        }
-        if job.place.is_some() {
-            job.ticket = None;
-        } else {
-            turn.hurry();
-        }
-    }
-
-    /// Lets the message that this one follows go first, if it comes in time: where there are several ways, a later
-    /// message may have taken the shorter one. The slot is given up meanwhile. The time counts from its turn: what is held
-    /// up by those before it holds up its parent too.
-    async fn let_parent_first(&self, job: &mut Job, turn: &Turn) {
-        if job.path != Path::Live || !job.rules.numbers {
-            return;
-        }
-        let until = Instant::now() + self.limits.reorder;
-        let mut early = false;
-        while self.misses_parent(&job.message) && !turn.is_hurried() && Instant::now() < until {
-            if job.place.is_none() {
-                job.place = self.enter_room(&job.message);
-                if job.place.is_none() {
-                    self.counters.count(NODE, "waiting_room_full");
-                    return;
-                }
-            }
-            if !std::mem::replace(&mut early, true) {
-                self.counters.count(job.scope(), "early");
-            }
-            job.ticket = None;
-            turn.step_back(until).await;
-        }
-    }
-
-    fn misses_parent(&self, message: &Message) -> bool {
-        let awaited = message.author().map(|author| self.gate.numbers.awaited(author, message));
-        let settled = |parent: &Cid| self.gate.seen.settled(&MessageId::from_cid(*parent));
-        awaited.is_some_and(|parents| parents.iter().any(|parent| !settled(parent)))
-    }
-
     /// Number, store, and what the validators do with an accepted message.
-    async fn take_in(&self, job: &Job, message: &Message) -> Result<(), Outcome> {
+    async fn take_in(self: &Arc<Self>, job: &Job, message: &Message) -> Result<(), Outcome> {
         if let Some(author) = message.author() {
-            match self.gate.numbers.check(author, message) {
+            match self.gate.numbers.check(author, message, job.missing_above) {
                 Number::Fresh => {}
                 Number::Used if !job.rules.numbers => {}
                 Number::Used => return Err(Outcome::Ignore("its number was used before".into())),
                 Number::Equivocation(first) => {
-                    self.counters.count(NODE, "equivocation");
-                    self.events.tell(&Event::Equivocation { first, second: message.clone() });
+                    self.equivocation(&first, message);
                     if job.rules.numbers {
                         return Err(Outcome::Ignore("its author used the number for another message".into()));
                     }
                 }
             }
         }
-        if job.rules.keep == Keep::Everything
-            && let Err(error) = self.keep(message).await
-        {
-            tracing::warn!(%error, "a message could not be kept");
-            self.counters.count(NODE, "store_failed");
-            return Err(Outcome::Ignore("it could not be stored".into()));
+        if job.rules.keep == Keep::Everything && !job.rules.is_a_ledger() {
+            self.store(job, message).await?;
         }
         let deadline = Instant::now() + self.limits.validation;
-        let context = job.context(self, deadline);
+        let members = self.members();
+        let context = job.context(self, &*members, deadline);
         for validator in &self.validators {
             let taken = guarded(deadline, validator.accepted(&context, message)).await;
-            let cause = match taken {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => Cause::Owned(format!("a validator could not take it: {error}")),
-                Err(cause) => cause,
-            };
-            self.validator_failed(validator.as_ref(), &cause);
-            return Err(Outcome::Ignore(cause));
+            self.taken(validator.as_ref(), taken)?;
         }
         Ok(())
     }
 
-    /// Stores a message for good, with its payload where that is a block of its own.
-    async fn keep(&self, message: &Message) -> Result<()> {
-        let block = message.to_block();
-        let kept = || [Some(block.cid()), message.link()].into_iter().flatten();
-        let hold = self.holds.hold();
-        hold.add(kept()).await;
-        self.store.put(std::slice::from_ref(&block)).await?;
-        if let Some(router) = self.router() {
-            router.hand_over_later(std::slice::from_ref(block.cid()));
-        }
-        let pins =
-            kept().map(|cid| Pin { cid: *cid, owner: Owner::topic(message.topic()), depth: PinDepth::Block });
-        try_join_all(pins.map(async |pin| self.store.pin(&pin).await)).await.map(drop)
+    /// Stores a message, with what the validators note.
+    async fn store(self: &Arc<Self>, job: &Job, message: &Message) -> Result<(), Outcome> {
+        let notes = self.notes(job, message).await?;
+        self.keep(message, &job.rules, notes).await.map_err(|error| {
+            tracing::warn!(%error, "a message could not be kept");
+            self.counters.count(NODE, "store_failed");
+            Outcome::Ignore("it could not be stored".into())
+        })
     }
 
-    fn mark_number(&self, message: &Message, job: &Job) {
+    /// What the validators want to have written with a message.
+    async fn notes(&self, job: &Job, message: &Message) -> Result<Notes, Outcome> {
+        let deadline = Instant::now() + self.limits.validation;
+        let members = self.members();
+        let context = job.context(self, &*members, deadline);
+        let mut notes = Notes::new();
+        for validator in &self.validators {
+            let noted = guarded(deadline, validator.noted(&context, message)).await;
+            notes.extend(
+                self.taken(validator.as_ref(), noted)?.into_iter().map(|(key, value)| (key, Some(value))),
+            );
+        }
+        Ok(notes)
+    }
+
+    /// What a validator did with a message that all of them let through.
+    fn taken<T>(&self, validator: &dyn Validator, taken: Result<Result<T>, Cause>) -> Result<T, Outcome> {
+        let cause = match taken {
+            Ok(Ok(taken)) => return Ok(taken),
+            Ok(Err(error)) => Cause::Owned(format!("a validator could not take it: {error}")),
+            Err(cause) => cause,
+        };
+        self.validator_failed(validator, &cause);
+        Err(Outcome::Ignore(cause))
+    }
+
+    fn mark_number(self: &Arc<Self>, message: &Message, job: &Job) {
         let Some(author) = message.author() else { return };
         let passed_over = self.gate.numbers.mark(*author, message);
         self.unsaved.notify_one();
+        let tells = job.rules.numbers && *author != self.me && job.missing_above.is_none();
+        let Some(PassedOver { mut parents, last, highest }) = passed_over.filter(|_| tells) else { return };
         // One that is being judged is late, not missing.
-        let missing =
-            passed_over.into_iter().map(MessageId::from_cid).find(|parent| !self.gate.seen.knows(parent));
-        if let Some(parent) = missing.filter(|_| job.rules.numbers && *author != self.me) {
-            if job.path == Path::Live {
-                self.gate.numbers.lost(author, message.topic());
-            }
-            self.tell_gap(Gap {
-                topic: Some(message.topic().clone()),
-                author: Some(*author),
-                last: Some(parent),
-                missed: None,
-            });
+        parents.retain(|parent| !self.gate.knows(&MessageId::from_cid(*parent)));
+        let Some(missing) = parents.first().copied() else { return };
+        if job.path == Path::Live {
+            self.gate.numbers.lost(author, message.topic());
         }
+        if job.rules.mends() {
+            self.mend(Torn {
+                topic: message.topic().clone(),
+                rules: job.rules,
+                author: *author,
+                below: message.seqno(),
+                above: highest,
+                have: last,
+                missing: parents,
+                from: job.from.clone(),
+            });
+            return;
+        }
+        self.tell_gap(Gap {
+            topic: Some(message.topic().clone()),
+            author: Some(*author),
+            last: Some(MessageId::from_cid(missing)),
+            missed: None,
+        });
     }
 
     fn refuse(&self, job: &Job, outcome: &Outcome) {
@@ -458,7 +488,7 @@ impl Core {
         tracing::debug!(id = %job.message.id(), from = ?job.from, %cause, what);
         self.counters.count(job.scope(), what);
         self.gate.seen.refuse(*job.message.id(), outcome, job.proven);
-        let author_alone = job.mount.as_ref().is_some_and(|mount| !mount.relays_after_verdict());
+        let author_alone = job.mount.as_ref().is_some_and(|mount| !mount.had_to_judge());
         if let (Outcome::Reject(_), true, true, Some(author)) =
             (outcome, job.proven, author_alone, job.message.author())
         {

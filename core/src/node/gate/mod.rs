@@ -2,8 +2,8 @@
 //!
 //! It runs as tasks of the node that callers watch, so that dropping the future of a delivery cancels nothing. The cheap
 //! stages (size, seen, decode, network, topic) run where the message arrives and take its author's turn; signature,
-//! membership, clock, number and validators run concurrently after that; what is accepted is handed out when its turn
-//! comes.
+//! membership, clock, number and validators run concurrently after that, those of our own messages where they are made as
+//! far as nothing is waited for. What is accepted is handed out when its turn comes; on a ledger, after its parents.
 
 mod authors;
 mod judge;
@@ -24,9 +24,10 @@ use self::authors::Authors;
 pub use self::authors::SignatureMemo;
 use self::judge::Job;
 pub(in crate::node) use self::judge::guarded;
+use self::numbers::Number;
 pub(crate) use self::numbers::{Numbers, PREFIX as NUMBERS_PREFIX};
-use self::seen::{Known, Outcome, Seen};
-use self::turns::Turns;
+use self::seen::{Known, Outcome, Seen, Unjudged};
+use self::turns::{Turn, Turns};
 use self::waiting::{Reach, WaitingRoom};
 use super::answer::{Answer, Teller};
 use super::core::Core;
@@ -74,6 +75,8 @@ pub(super) struct Arrival {
     pub(super) mount: Option<Mount>,
     ticket: Option<Ticket>,
     reach: Reach,
+    /// It was missing, and no number of its author above this one was used before it was found to be.
+    missing_above: Option<u64>,
 }
 
 /// What a transport waits for. Most messages came another way before, and that is known at once.
@@ -82,6 +85,7 @@ pub(in crate::node) type RelayAnswer = Either<Ready<Relay>, BoxFuture<'static, R
 /// What becomes of an arrival at once.
 enum Entered {
     Known(Relay),
+    Refused(Cause),
     Judged(MessageId, Answer<Outcome>),
 }
 
@@ -110,6 +114,12 @@ impl Gate {
         }
     }
 
+    /// A place among the messages of its author. On a ledger there is none: each waits for those that it follows.
+    fn turn(&self, message: &Message, rules: TopicRules) -> Option<Turn> {
+        let author = message.author().filter(|_| !rules.is_a_ledger())?;
+        Some(self.turns.take(*author, message))
+    }
+
     /// Room if there is some now.
     pub(crate) fn try_ticket(&self, from: &Remote) -> Option<Ticket> {
         let of_remote = self.remotes.of(from).try_acquire_owned().ok()?;
@@ -120,6 +130,19 @@ impl Gate {
     /// Whether a message was accepted lately.
     pub(crate) fn accepted(&self, id: &MessageId) -> bool {
         self.seen.accepted(id)
+    }
+
+    /// Whether a message had its verdict lately, or is being judged.
+    pub(crate) fn knows(&self, id: &MessageId) -> bool {
+        self.seen.knows(id)
+    }
+
+    /// Whether a message was here before, as far as its number tells. None above the given one was used, but for those that
+    /// came lately.
+    pub(crate) fn had(&self, message: &Message, unused_above: u64) -> bool {
+        message.author().is_some_and(|author| {
+            !matches!(self.numbers.check(author, message, Some(unused_above)), Number::Fresh)
+        })
     }
 }
 
@@ -137,9 +160,11 @@ impl Core {
             mount: Some(mount.clone()),
             ticket: Some(ticket),
             reach: Reach::full(&self.limits),
+            missing_above: None,
         });
         match entered {
             Entered::Known(relay) => Either::Left(ready(relay)),
+            Entered::Refused(_) => Either::Left(ready(Relay::Reject)),
             Entered::Judged(id, answer) => {
                 // Made here, so that a future which is dropped before it was ever polled is missed too.
                 let waiter = Waiter { core: self, id, mount, answer, done: false };
@@ -156,6 +181,28 @@ impl Core {
         from: Option<Remote>,
         reach: Option<Reach>,
     ) -> Verdict {
+        self.catch_up(topic, bytes, from, reach, None).await
+    }
+
+    /// As [`admit`](Self::admit), for a message that was missing. Whoever fetched it tells what stays missing.
+    pub(crate) async fn admit_missing(
+        self: &Arc<Self>,
+        topic: &Topic,
+        bytes: Bytes,
+        from: Option<Remote>,
+        above: u64,
+    ) -> Verdict {
+        self.catch_up(topic, bytes, from, None, Some(above)).await
+    }
+
+    async fn catch_up(
+        self: &Arc<Self>,
+        topic: &Topic,
+        bytes: Bytes,
+        from: Option<Remote>,
+        reach: Option<Reach>,
+        missing_above: Option<u64>,
+    ) -> Verdict {
         let me = Remote::Peer(self.me);
         let ticket = self.gate.ticket(from.as_ref().unwrap_or(&me)).await;
         self.note_gate(&ticket);
@@ -168,9 +215,10 @@ impl Core {
             mount: None,
             ticket: Some(ticket),
             reach: reach.unwrap_or_else(|| Reach::full(&self.limits)),
+            missing_above,
         });
         match entered {
-            Entered::Known(Relay::Reject) => Verdict::Reject("it is malformed or was rejected before".into()),
+            Entered::Refused(cause) => Verdict::Reject(cause),
             Entered::Known(Relay::Ignore) => Verdict::Ignore("its sender is not listened to".into()),
             Entered::Known(_) => Verdict::Accept,
             Entered::Judged(_, answer) => wait(answer).await.into(),
@@ -181,10 +229,10 @@ impl Core {
     pub(crate) async fn judge_own(self: &Arc<Self>, message: Message, rules: TopicRules) -> Verdict {
         let id = *message.id();
         let answer = match self.gate.seen.begin(id, None) {
-            Known::New(tell, answer) => {
-                let turn = message.author().map(|author| self.gate.turns.take(*author, &message));
-                let job = Job::own(message, rules, turn, Reach::full(&self.limits));
-                self.start(job, tell);
+            Known::New(tell, answer, unjudged) => {
+                let turn = self.gate.turn(&message, rules);
+                let job = Job::own(message, rules, turn, Reach::full(&self.limits), unjudged);
+                self.start_here(job, tell);
                 answer
             }
             Known::Judged(answer) => answer,
@@ -219,7 +267,7 @@ impl Core {
         }
         if arrival.bytes.len() > self.limits.envelope_bytes() {
             self.blame(&arrival, "oversized");
-            return Entered::Known(Relay::Reject);
+            return Entered::Refused("it is larger than a message may be".into());
         }
         let id = if rules.raw {
             MessageId::of_raw(arrival.wire_id.as_deref(), &arrival.bytes)
@@ -242,15 +290,17 @@ impl Core {
                 if let (Some(from), Some(mount)) = (&arrival.from, &arrival.mount) {
                     self.refused(from, mount);
                 }
-                Entered::Known(Relay::Reject)
+                Entered::Refused("it was rejected before".into())
             }
-            Known::New(tell, answer) => self.enter_new(id, arrival, rules, tell, answer),
+            Known::New(tell, answer, unjudged) => {
+                self.enter_new(id, arrival, rules, (tell, unjudged), answer)
+            }
         }
     }
 
     /// A message came that was here before. Who brings such ones without end is blamed.
     fn repeated(&self, from: Option<&Remote>, mount: Option<&Mount>) {
-        let Some(mount) = mount.filter(|mount| mount.relays_after_verdict()) else { return };
+        let Some(mount) = mount.filter(|mount| mount.had_to_judge()) else { return };
         if let Some(from) = from {
             self.needless(mount, from, self.patience.bears(from));
         }
@@ -261,7 +311,7 @@ impl Core {
         id: MessageId,
         arrival: Arrival,
         rules: TopicRules,
-        tell: Teller<Outcome>,
+        (tell, unjudged): (Teller<Outcome>, Unjudged),
         answer: Answer<Outcome>,
     ) -> Entered {
         let decoded = if rules.raw {
@@ -271,22 +321,26 @@ impl Core {
         };
         let message = match decoded {
             Ok(message) if *message.topic() == arrival.topic => message,
+            // It may be good where it belongs: only whoever took it for one of this topic is told that it is none.
+            Ok(_) if arrival.path == Path::CatchUp => {
+                let cause = Cause::Borrowed("it names another topic");
+                self.pass_over(id, &arrival, &tell, "other_topic", cause.clone());
+                return Entered::Refused(cause);
+            }
             Ok(_) => {
-                return self.refuse_rubbish(
-                    id,
-                    &arrival,
-                    &tell,
-                    "it came on another topic than it names".into(),
-                );
+                let cause = "it came on another topic than it names".into();
+                return self.refuse_rubbish(id, &arrival, &tell, cause);
             }
             Err(Unreadable::Malformed(why)) => return self.refuse_rubbish(id, &arrival, &tell, why),
             Err(Unreadable::Newer(version)) => {
-                self.pass_over(id, &arrival, &tell, version);
+                // Nobody is blamed, or two halves of a network would ban each other while it is brought up to date.
+                let cause = format!("version {version} is not spoken here").into();
+                self.pass_over(id, &arrival, &tell, "newer_version", cause);
                 return Entered::Judged(id, answer);
             }
         };
-        let turn = message.author().map(|author| self.gate.turns.take(*author, &message));
-        self.start(Job::arrived(message, arrival, rules, turn), tell);
+        let turn = self.gate.turn(&message, rules);
+        self.start(Job::arrived(message, arrival, rules, turn, unjudged), tell);
         Entered::Judged(id, answer)
     }
 
@@ -300,17 +354,23 @@ impl Core {
         tracing::debug!(%id, from = ?arrival.from, %cause, "malformed message");
         self.gate.seen.rubbish(id);
         self.blame(arrival, "malformed");
-        tell.tell(Outcome::Reject(cause));
-        Entered::Known(Relay::Reject)
+        tell.tell(Outcome::Reject(cause.clone()));
+        Entered::Refused(cause)
     }
 
-    /// A message of a later version: nobody is blamed for it, or two halves of a network would ban each other while it
-    /// is brought up to date.
-    fn pass_over(&self, id: MessageId, arrival: &Arrival, tell: &Teller<Outcome>, version: u64) {
-        tracing::debug!(%id, from = ?arrival.from, version, "a message of a later version");
+    /// A message that nothing can be said of here: it is no fault of whoever brought it, and may come again.
+    fn pass_over(
+        &self,
+        id: MessageId,
+        arrival: &Arrival,
+        tell: &Teller<Outcome>,
+        counter: &'static str,
+        cause: Cause,
+    ) {
+        tracing::debug!(%id, from = ?arrival.from, %cause, "passed over");
         let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
-        self.counters.count(scope, "newer_version");
-        let outcome = Outcome::Ignore(format!("version {version} is not spoken here").into());
+        self.counters.count(scope, counter);
+        let outcome = Outcome::Ignore(cause);
         self.gate.seen.refuse(id, &outcome, false);
         tell.tell(outcome);
     }
@@ -320,7 +380,7 @@ impl Core {
     fn blame(&self, arrival: &Arrival, what: &'static str) {
         let scope = arrival.mount.as_ref().map_or(NODE, |mount| &mount.name);
         self.counters.count(scope, what);
-        let judged_it = arrival.mount.as_ref().is_some_and(Mount::relays_after_verdict);
+        let judged_it = arrival.mount.as_ref().is_some_and(Mount::had_to_judge);
         if let (Some(from), true) = (&arrival.from, judged_it)
             && self.reputation.blame(from, Misdeed::Malformed)
         {

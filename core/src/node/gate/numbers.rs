@@ -69,6 +69,16 @@ pub(crate) enum Number {
     Equivocation(Message),
 }
 
+/// What a message follows beside its author's last one that was seen.
+#[derive(Debug)]
+pub(crate) struct PassedOver {
+    pub(crate) parents: Vec<Cid>,
+    /// The last one.
+    pub(crate) last: Cid,
+    /// The highest number until then.
+    pub(crate) highest: u64,
+}
+
 impl Window {
     fn new(highest: u64, last: Cid) -> Self {
         Self { highest, used: [0; WORDS], last, impatient_until: None, id: 0, dirty: false, name: None }
@@ -80,6 +90,11 @@ impl Window {
         }
         let below = self.highest - number;
         below >= WINDOW || self.used[(below / 64) as usize] >> (below % 64) & 1 == 1
+    }
+
+    /// Whether a number lies below the window, and above another one.
+    fn lies_below(&self, number: u64, above: u64) -> bool {
+        number > above && self.highest.checked_sub(number).is_some_and(|below| below >= WINDOW)
     }
 
     fn mark(&mut self, number: u64) {
@@ -170,8 +185,9 @@ impl Numbers {
         }
     }
 
-    /// Judges a message's number.
-    pub(crate) fn check(&self, author: &PeerId, message: &Message) -> Number {
+    /// Judges a message's number. Of one that is too old for the window it is not known whether it was used, unless somebody
+    /// remembers above which none was.
+    pub(crate) fn check(&self, author: &PeerId, message: &Message, unused_above: Option<u64>) -> Number {
         let state = self.lock();
         let Some(window) = state.windows.peek(&(*author, message.topic().clone())) else {
             return Number::Fresh;
@@ -179,24 +195,27 @@ impl Numbers {
         match state.recent.by_number.get(&(window.id, message.seqno())) {
             Some(same) if same.id() == message.id() => Number::Used,
             Some(other) => Number::Equivocation(other.clone()),
+            None if unused_above.is_some_and(|above| window.lies_below(message.seqno(), above)) => {
+                Number::Fresh
+            }
             None if window.used(message.seqno()) => Number::Used,
             None => Number::Fresh,
         }
     }
 
-    /// Marks an accepted message's number as used. Answers the parents that it follows and that were not the last one
-    /// seen, if something of its author was: signs of a gap.
-    pub(crate) fn mark(&self, author: PeerId, message: &Message) -> Vec<Cid> {
+    /// Marks an accepted message's number as used. Answers what it passed over, if something of its author was seen before: a
+    /// sign of a gap.
+    pub(crate) fn mark(&self, author: PeerId, message: &Message) -> Option<PassedOver> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let key = (author, message.topic().clone());
-        let last = state.windows.peek(&key).map(|window| window.last);
-        if last.is_none() {
+        let before = state.windows.peek(&key).map(|window| (window.last, window.highest));
+        if before.is_none() {
             let fresh = Window::new(message.seqno(), *message.id().cid());
             let pushed_out = state.add(key.clone(), fresh);
             state.dirty.extend(pushed_out);
         }
-        let Some(window) = state.windows.get_mut(&key) else { return Vec::new() };
+        let window = state.windows.get_mut(&key)?;
         if message.seqno() >= window.highest {
             window.last = *message.id().cid();
         }
@@ -205,7 +224,9 @@ impl Numbers {
             state.dirty.insert(key);
         }
         state.recent.keep(window.id, message);
-        message.parents().iter().filter(|parent| last.is_some_and(|last| **parent != last)).copied().collect()
+        let (last, highest) = before?;
+        let parents: Vec<Cid> = message.parents().iter().filter(|parent| **parent != last).copied().collect();
+        (!parents.is_empty()).then_some(PassedOver { parents, last, highest })
     }
 
     /// The parents that a message may have come before, if they are worth waiting for.

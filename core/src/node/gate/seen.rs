@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cid::Cid;
 use lru::LruCache;
 use tokio::time::Instant;
 
@@ -26,8 +27,9 @@ pub(super) enum Outcome {
 
 /// What is known of an id.
 pub(super) enum Known {
-    /// Nothing: the caller judges it and must [`accept`](Seen::accept) or [`refuse`](Seen::refuse) it.
-    New(Teller<Outcome>, Answer<Outcome>),
+    /// Nothing: the caller judges it and must [`accept`](Seen::accept) or [`refuse`](Seen::refuse) it. What is held says, once
+    /// it is dropped, that the validators had their say.
+    New(Teller<Outcome>, Answer<Outcome>, Unjudged),
     /// Somebody else judges it; the answer will be here.
     Judged(Answer<Outcome>),
     /// It was accepted; whether this transport is told so for the first time.
@@ -49,9 +51,22 @@ struct State {
     rubbish: LruCache<MessageId, Instant>,
 }
 
+/// A message that no validator has judged yet.
+#[derive(Debug)]
+pub(super) struct Unjudged(#[expect(dead_code, reason = "it is dropped")] Teller<()>);
+
+/// A message that is being judged.
+#[derive(Clone, Debug)]
+pub(super) struct Awaited {
+    /// Told when the validators had their say, for the first time at least.
+    pub(super) judged: Answer<()>,
+    pub(super) outcome: Answer<Outcome>,
+}
+
 #[derive(Debug)]
 struct Judging {
     answer: Answer<Outcome>,
+    judged: Answer<()>,
     /// How many deliveries of each transport instance wait for the answer.
     waiting: BTreeMap<u8, u32>,
     /// The transport instances that passed it on before we were asked, a bit each.
@@ -102,11 +117,25 @@ impl Seen {
             Some(settled) if settled.at.elapsed() < self.ttl => return Known::Rejected,
             _ => {}
         }
-        let (tell, answer) = answer();
+        let ((tell, answer), (unjudged, judged)) = (answer(), answer());
         let waiting = mount.map(|mount| (mount.index, 1)).into_iter().collect();
         let passed_on = mount.map_or(0, passed_on);
-        state.judging.insert(id, Judging { answer: answer.clone(), waiting, passed_on });
-        Known::New(tell, answer)
+        state.judging.insert(id, Judging { answer: answer.clone(), judged, waiting, passed_on });
+        Known::New(tell, answer, Unjudged(unjudged))
+    }
+
+    /// What becomes of a message that is being judged now.
+    pub(super) fn outcome(&self, message: &Cid) -> Option<Answer<Outcome>> {
+        self.in_the_gate(std::slice::from_ref(message)).pop().map(|awaited| awaited.outcome)
+    }
+
+    /// Those messages that are being judged now.
+    pub(super) fn in_the_gate(&self, messages: &[Cid]) -> Vec<Awaited> {
+        let state = self.lock();
+        let judging = messages.iter().filter_map(|cid| state.judging.get(&MessageId::from_cid(*cid)));
+        judging
+            .map(|judging| Awaited { judged: judging.judged.clone(), outcome: judging.answer.clone() })
+            .collect()
     }
 
     /// Whether a message was accepted, here and lately.

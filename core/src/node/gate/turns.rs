@@ -1,5 +1,6 @@
 //! Turns: one author's messages on one topic are handed out in the order in which they arrived, while validators run
-//! concurrently. Those that are in the gate together go in the order of their numbers, in which they were sent.
+//! concurrently. Those that are in the gate together go in the order of their numbers, in which they were sent. On a ledger
+//! there are none.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

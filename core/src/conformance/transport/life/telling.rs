@@ -145,8 +145,8 @@ fn contradictions(caps: &Capabilities) -> Vec<&'static str> {
         (broadcast.is_some() || fetch.is_some(), "it carries something"),
         (proves || !caps.admits_in_handshake, "who is admitted in the handshake proves a key in it"),
         (
-            caps.admits_in_handshake || caps.privacy != Privacy::Handshake,
-            "what the handshake keeps private, it guards",
+            proves || caps.privacy != Privacy::Handshake,
+            "what the handshake keeps private, proves a key in it",
         ),
         (broadcast.is_none_or(|caps| caps.max_message_bytes > 0), "a message may have some bytes"),
         (fetch.is_none_or(|caps| caps.max_block_bytes > 0), "a block may have some bytes"),
