@@ -1,7 +1,7 @@
 //! `[transport.quic]`.
 
 use carrick_core::config::refuse;
-use carrick_core::{Error, ErrorKind, Multiaddr, PeerAddr, Result};
+use carrick_core::{Error, ErrorKind, Multiaddr, PeerAddr, Result, checked};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::address;
@@ -89,17 +89,6 @@ fn check_neighbours(neighbours: &usize) -> Result<()> {
         return Err(wrong(format!("neighbours is {neighbours}; allowed is 0 to {MAX_NEIGHBOURS}")));
     }
     Ok(())
-}
-
-/// Reads a value and checks it at once, so that a bad one stops the start before anything is opened.
-macro_rules! checked {
-    ($name:ident, $type:ty, $check:ident) => {
-        fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<$type, D::Error> {
-            let value = <$type>::deserialize(from)?;
-            $check(&value).map_err(|error| refuse(&error))?;
-            Ok(value)
-        }
-    };
 }
 
 /// Reads texts first: what is no address at all is named like one that is of no use.

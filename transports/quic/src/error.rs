@@ -1,98 +1,39 @@
 //! What can go wrong on this wire, and the one translation to the contract's error.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use carrick_core::links::Refusal;
+use carrick_core::links::frames::{Broken, Fault};
 use carrick_core::{Error, ErrorKind};
-use quinn::{ConnectError, ConnectionError, ReadError, ReadExactError, WriteError};
+use quinn::{ConnectError, ConnectionError, ReadError, WriteError};
 
 use crate::io::code;
 use crate::tls::Distrust;
-use crate::wire::{Broken, Reason, clean};
+use crate::wire::{Reason, clean};
 
 /// The alert `access_denied`: a verifier said no.
 const ACCESS_DENIED: u8 = 49;
 
-/// Why reading or writing frames stopped.
-#[derive(Clone, Debug)]
-pub(crate) enum Fault {
-    /// A frame breaks the format.
-    Broken(Broken),
-    /// The stream ended inside a frame, or before the answer.
-    Cut,
-    /// No byte moved for too long.
-    Stalled,
-    /// None came in the time that there was, which need not be its fault.
-    Slow,
-    /// The far end gave up, because we took nothing for too long.
-    GivenUp,
-    /// The far end wants no more of it, or gives no more.
-    Stopped,
-    /// The connection is gone.
-    Lost(ConnectionError),
+/// What a lost connection means for the frames on it.
+pub(crate) fn of_connection(error: ConnectionError) -> Fault {
+    Fault::Lost(Arc::new(error))
 }
 
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Broken(broken) => write!(f, "it sent {broken}"),
-            Self::Cut => f.write_str("it ended the stream half-way"),
-            Self::Stalled => f.write_str("no byte moved for too long"),
-            Self::Slow => f.write_str("nothing came in time"),
-            Self::GivenUp => f.write_str("it gave up, because nothing was read for too long"),
-            Self::Stopped => f.write_str("it stopped the stream"),
-            Self::Lost(error) => write!(f, "the connection was lost: {error}"),
-        }
+/// What an error of writing means.
+pub(crate) fn of_write(error: WriteError) -> Fault {
+    match error {
+        WriteError::ConnectionLost(error) => of_connection(error),
+        WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => Fault::Stopped,
     }
 }
 
-impl From<Broken> for Fault {
-    fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
-    }
-}
-
-impl From<ConnectionError> for Fault {
-    fn from(error: ConnectionError) -> Self {
-        Self::Lost(error)
-    }
-}
-
-impl From<WriteError> for Fault {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::ConnectionLost(error) => Self::Lost(error),
-            WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => Self::Stopped,
-        }
-    }
-}
-
-impl From<ReadError> for Fault {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::ConnectionLost(error) => Self::Lost(error),
-            ReadError::Reset(why) if why == code(Reason::Stalled) => Self::GivenUp,
-            _ => Self::Stopped,
-        }
-    }
-}
-
-impl From<ReadExactError> for Fault {
-    fn from(error: ReadExactError) -> Self {
-        match error {
-            ReadExactError::FinishedEarly(_) => Self::Cut,
-            ReadExactError::ReadError(error) => error.into(),
-        }
-    }
-}
-
-impl From<std::io::Error> for Fault {
-    fn from(error: std::io::Error) -> Self {
-        // quinn wraps its own error when a stream is read through tokio's traits.
-        match error.into_inner().and_then(|inner| inner.downcast::<ReadError>().ok()) {
-            Some(error) => (*error).into(),
-            None => Self::Stopped,
-        }
+/// What an error of reading means.
+pub(crate) fn of_read(error: ReadError) -> Fault {
+    match error {
+        ReadError::ConnectionLost(error) => of_connection(error),
+        ReadError::Reset(why) if why == code(Reason::Stalled) => Fault::GivenUp,
+        _ => Fault::Stopped,
     }
 }
 
@@ -119,7 +60,10 @@ impl From<Fault> for DialFault {
     /// A refusal may come as a frame or, when the far end closed at once, as the code of the close.
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Lost(error) => Self::lost(error),
+            Fault::Lost(error) => match error.downcast_ref::<ConnectionError>() {
+                Some(error) => Self::lost(error.clone()),
+                None => Self::Handshake(Fault::Lost(error)),
+            },
             fault => Self::Handshake(fault),
         }
     }
@@ -143,7 +87,7 @@ impl DialFault {
             {
                 Self::Refused(Reason::Busy, "it takes no more handshakes now".into())
             }
-            _ => Self::Handshake(Fault::Lost(error)),
+            _ => Self::Handshake(of_connection(error)),
         }
     }
 

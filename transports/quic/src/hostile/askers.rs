@@ -1,11 +1,11 @@
 //! Peers that ask and do not take the answer.
 
+use carrick_core::links::exchange::{AskBlock, AskDag, Kind, ask_has_frame};
 use carrick_core::{Block, RAW, WantDag};
 use futures::StreamExt;
 use quinn::VarInt;
 
 use super::*;
-use crate::wire::{self, AskBlock, AskDag};
 
 async fn stage(network: &str) -> (Good, Foe, Control, Block) {
     let good = Good::new(network).await;
@@ -31,7 +31,7 @@ async fn an_answer_that_is_not_read_is_given_up() {
     let mut unread = ask(&foe, &frame).await;
     assert_eq!(soon(unread.received_reset()).await.expect("connected"), Some(VarInt::from_u32(8)));
     // And whoever reads is served as before.
-    let mut reader = Reader::new(ask(&foe, &wire::ask_has(block.cid())).await, &foe.lender.shared.host);
+    let mut reader = Reader::new(Recv(ask(&foe, &ask_has_frame(block.cid())).await), &foe.lender.shared.host);
     assert_eq!(soon(reader.expect(&[Kind::Present])).await.expect("an answer").length, 0);
     drop(good);
 }
@@ -40,7 +40,7 @@ async fn an_answer_that_is_not_read_is_given_up() {
 async fn more_than_the_asker_takes_is_not_sent() {
     let (_good, foe, _control, block) = stage("foe-max").await;
     let frame = AskBlock { cid: *block.cid(), max_bytes: 1_000, priority: 0 }.encode();
-    let mut reader = Reader::new(ask(&foe, &frame).await, &foe.lender.shared.host);
+    let mut reader = Reader::new(Recv(ask(&foe, &frame).await), &foe.lender.shared.host);
     soon(reader.expect(&[Kind::Limit])).await.expect("an answer");
 }
 

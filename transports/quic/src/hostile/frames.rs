@@ -1,5 +1,7 @@
 //! Frames that break the format, on every kind of stream.
 
+use carrick_core::links::exchange;
+
 use super::*;
 use crate::wire;
 
@@ -37,7 +39,7 @@ async fn a_length_of_4_gib_ends_the_link_on_the_message_stream() {
 async fn a_length_of_4_gib_ends_the_link_on_a_request_stream() {
     let (good, neighbour, foe, _control) = stage("foe-4g-request").await;
     let (mut send, _recv) = foe.connection.open_bi().await.expect("opens");
-    send.write_all(&claim(u32::MAX, Kind::AskDag as u8)).await.expect("writes");
+    send.write_all(&claim(u32::MAX, exchange::Kind::AskDag as u8)).await.expect("writes");
     assert_eq!(foe.closed().await, Reason::Malformed);
     malformed_and_still_served(&good, &neighbour).await;
 }
@@ -69,11 +71,11 @@ async fn frames_that_are_none_end_the_link() {
 async fn a_request_that_cannot_be_read_ends_the_link() {
     let cid = carrick_core::cid_of(carrick_core::RAW, b"x").to_bytes();
     let cases = [
-        ("foe-cid", wire::frame(Kind::AskHas, b"no cid")),
-        ("foe-cid-tail", wire::frame(Kind::AskHas, &[&cid[..], b"x"].concat())),
-        ("foe-ask-short", wire::frame(Kind::AskBlock, &[0, 0])),
-        ("foe-dag", wire::frame(Kind::AskDag, &[0xa0])),
-        ("foe-answer", wire::frame(Kind::Present, &[])),
+        ("foe-cid", wire::frame(exchange::Kind::AskHas, b"no cid")),
+        ("foe-cid-tail", wire::frame(exchange::Kind::AskHas, &[&cid[..], b"x"].concat())),
+        ("foe-ask-short", wire::frame(exchange::Kind::AskBlock, &[0, 0])),
+        ("foe-dag", wire::frame(exchange::Kind::AskDag, &[0xa0])),
+        ("foe-answer", wire::frame(exchange::Kind::Present, &[])),
     ];
     for (network, frame) in cases {
         let (good, neighbour, foe, _control) = stage(network).await;

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use carrick_core::links::frames::FrameKind;
 use carrick_core::{Limits, NetworkId, Node, PeerAddr, PeerId, Remote, Topic};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::oneshot;
 
 use crate::address::{Target, target};
 use crate::io::Shared;
-use crate::io::frames::Reader;
+use crate::io::frames::{Reader, Recv};
 use crate::wire::{Head, Hello, Kind, Reason, VERSION};
 use crate::{Quic, QuicConfig};
 
@@ -156,9 +157,9 @@ impl Foe {
     async fn greet(&self, first: Bytes) -> (Control, Head, Bytes) {
         let (mut send, recv) = self.connection.open_bi().await.expect("opens");
         send.write_all(&first).await.expect("writes");
-        let mut reader = Reader::new(recv, &self.lender.shared.host);
+        let mut reader = Reader::new(Recv(recv), &self.lender.shared.host);
         let (head, body) = soon(async {
-            let head = reader.head().await.expect("reads").expect("an answer");
+            let head = reader.expect(Kind::ALL).await.expect("an answer");
             (head, reader.body(head.length).await.expect("reads"))
         })
         .await;

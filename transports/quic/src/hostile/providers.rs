@@ -1,11 +1,12 @@
 //! Peers that are asked and answer wrongly, late, half or too much.
 
+use carrick_core::links::exchange::{AskBlock, Kind, block_head};
+use carrick_core::links::frames::frame;
 use carrick_core::{Block, Cid, DAG_CBOR, ErrorKind, RAW, WantDag};
 use futures::StreamExt;
 use serde::Serialize;
 
 use super::*;
-use crate::wire::{self, AskBlock};
 
 /// A node that asks, a neighbour that has the block, and a foe that is asked first.
 struct Stage {
@@ -32,7 +33,7 @@ impl Stage {
         let hints = vec![*self.foe.remote().peer().expect("a peer")];
         let foe = async {
             let (mut send, recv) = self.foe.request().await;
-            let mut reader = Reader::new(recv, &self.foe.lender.shared.host);
+            let mut reader = Reader::new(Recv(recv), &self.foe.lender.shared.host);
             let head = reader.expect(&[Kind::AskBlock]).await.expect("reads");
             let ask = AskBlock::decode(&reader.body(head.length).await.expect("reads")).expect("a request");
             assert_eq!(ask.cid, *self.block.cid());
@@ -55,7 +56,7 @@ impl Stage {
 
 /// A block frame that claims `length` bytes and brings `bytes`.
 fn block_frame(cid: &Cid, length: usize, bytes: &[u8]) -> Vec<u8> {
-    [&wire::block_head(cid, length)[..], bytes].concat()
+    [&block_head(cid, length)[..], bytes].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +141,7 @@ async fn giving_up_stops_the_sender() {
     let cid = *want.cid();
     let fetching = tokio::spawn(async move { node.block(&cid, hints).await });
     let (mut send, _recv) = stage.foe.request().await;
-    send.write_all(&wire::block_head(want.cid(), want.size())).await.expect("writes");
+    send.write_all(&block_head(want.cid(), want.size())).await.expect("writes");
     fetching.abort();
     assert!(soon(send.stopped()).await.expect("connected").is_some(), "it was told to stop");
 }
@@ -233,11 +234,11 @@ async fn a_dag_that_nobody_has_whole_ends_in_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_provider_is_left_for_the_next_and_not_said_to_be_gone() {
     let stage = stage("foe-busy").await;
-    assert_eq!(stage.fetch(&wire::frame(Kind::Busy, &[]), true).await, stage.block);
+    assert_eq!(stage.fetch(&frame(Kind::Busy, &[]), true).await, stage.block);
     let (_, mut coming, mut send) = dag(&stage).await;
     // Nobody else is left.
     stage.neighbour.node.close().await.expect("closes");
-    send.write_all(&wire::frame(Kind::Busy, &[])).await.expect("writes");
+    send.write_all(&frame(Kind::Busy, &[])).await.expect("writes");
     let error = soon(coming.next()).await.expect("not the end").expect_err("nothing came");
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     assert!(error.to_string().contains("are busy"), "{error}");

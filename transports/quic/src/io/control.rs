@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use carrick_core::links::frames::Fault;
 use carrick_core::{Misdeed, PeerRecord, Remote};
 use quinn::SendStream;
 use tokio::sync::mpsc;
@@ -11,7 +12,6 @@ use super::Shared;
 use super::frames::{self, Reader};
 use super::hello::BEFORE_BLOCKS;
 use super::link::Link;
-use crate::error::Fault;
 use crate::wire::{self, Broken, Kind};
 
 /// Records passed on to a new neighbour.
@@ -65,7 +65,7 @@ impl Shared {
         let actions = table
             .state
             .heard(&link.peer, link, topic, joins)
-            .map_err(|_| Broken::Body(head.kind, "one topic too many"))?;
+            .map_err(|_| Broken::body(head.kind, "one topic too many"))?;
         table.run(&self.host, actions);
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Shared {
     /// Learns a record; what is news goes on to the others, once.
     fn take_record(&self, link: &Link, body: Bytes) -> Result<(), Fault> {
         let record = PeerRecord::decode(body, self.host.network())
-            .map_err(|_| Broken::Body(Kind::Record, "no record of a peer"))?;
+            .map_err(|_| Broken::body(Kind::Record, "no record of a peer"))?;
         let from = Remote::Peer(link.peer);
         if *record.peer() != self.host.me() && self.host.learn(&from, record.clone()) {
             self.pass_record(&record, link);

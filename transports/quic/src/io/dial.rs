@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use carrick_core::links::frames::Fault;
 use carrick_core::{PeerAddr, PeerId, Remote, Result};
 use futures::StreamExt;
 use futures::future::join_all;
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::link::Link;
 use super::{Shared, code};
 use crate::address::{self, Target};
-use crate::error::{DialFault, Fault};
+use crate::error::DialFault;
 use crate::tls;
 use crate::wire::Reason;
 

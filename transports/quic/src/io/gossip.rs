@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use carrick_core::links::frames::{Fault, within};
 use carrick_core::links::{Arrived, Packed};
 use carrick_core::{Inbound, Lane, MessageId, Misdeed, Relay, Topic};
 use futures::future::BoxFuture;
@@ -13,11 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::frames::{self, Reader};
+use super::frames::{self, Reader, Recv};
 use super::hello::BEFORE_BLOCKS;
 use super::link::{Link, RETIREMENT};
-use crate::error::Fault;
-use crate::wire::{self, Broken, Kind};
+use crate::wire::{self, Kind};
 
 /// Messages are written about so many bytes at a time.
 const BATCH: usize = 32 << 10;
@@ -66,14 +66,11 @@ impl Shared {
     }
 
     async fn read_stream(self: &Arc<Self>, link: &Arc<Link>, stream: RecvStream) -> Result<(), Fault> {
-        let mut reader = Reader::new(stream, &self.host);
+        let mut reader = Reader::new(Recv(stream), &self.host);
         let (judged, verdicts) = mpsc::channel(VERDICTS_AT_ONCE);
         // Goes on when the link ends: what was accepted is passed on all the same.
         self.host.spawn(self.clone().pass_on(verdicts));
-        while let Some(head) = reader.head().await? {
-            if head.kind != Kind::Message {
-                return Err(Broken::Misplaced(head.kind).into());
-            }
+        while let Some(head) = reader.head(&[Kind::Message]).await? {
             self.read_one(link, &mut reader, head.length, &judged).await?;
         }
         Ok(())
@@ -90,7 +87,7 @@ impl Shared {
     ) -> Result<(), Fault> {
         let slot = self.host.slot(&link.remote).await;
         let deadline = Some(self.host.limits().fetch_deadline);
-        let (topic, bytes) = wire::read_message(frames::within(deadline, reader.body(length)).await??)?;
+        let (topic, bytes) = wire::read_message(within(deadline, reader.body(length)).await??)?;
         let id = MessageId::of(&bytes);
         let arrived = self.table().state.arrived(link.peer, &topic, id);
         if arrived != Arrived::Wanted {

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use carrick_core::links::frames::Fault;
 use carrick_core::links::{Action, Arrival};
 use carrick_core::{PeerId, PeerRecord, Remote, Topic};
 use quinn::{Connection, SendStream};
 use tokio::time::timeout;
 
-use super::frames::{self, Reader};
+use super::frames::{self, Reader, Recv};
 use super::link::{Link, Taken};
 use super::{Shared, code};
-use crate::error::{DialFault, Fault};
+use crate::error::{DialFault, of_connection};
 use crate::tls;
 use crate::wire::{Broken, Hello, Kind, Reason, Refused, VERSION};
 
@@ -33,7 +34,7 @@ impl Shared {
         let peer = tls::peer_of(&connection).ok_or(Fault::Cut)?;
         let (mut send, recv) = connection.open_bi().await.map_err(DialFault::lost)?;
         let ours = self.table().state.topics().clone();
-        let mut reader = Reader::new(recv, &self.host);
+        let mut reader = Reader::new(Recv(recv), &self.host);
         // A far end that refuses may have closed already: what it said comes first.
         let said = frames::write(&mut send, &mut [self.hello(&ours).encode()], None).await;
         let theirs = match self.read_answer(&mut reader).await {
@@ -73,8 +74,8 @@ impl Shared {
     /// The accepting side: waits for the hello and answers it.
     pub(super) async fn welcome(self: &Arc<Self>, connection: Connection) -> Result<(), Fault> {
         let peer = tls::peer_of(&connection).ok_or(Fault::Cut)?;
-        let (send, recv) = connection.accept_bi().await?;
-        let mut reader = Reader::new(recv, &self.host);
+        let (send, recv) = connection.accept_bi().await.map_err(of_connection)?;
+        let mut reader = Reader::new(Recv(recv), &self.host);
         let head = reader.expect(&[Kind::Hello]).await;
         let taken = match self.read_hello(&mut reader, head).await {
             Ok(hello) => self.judge(&peer, &hello).and_then(|()| self.take(&connection, peer, hello, None)),

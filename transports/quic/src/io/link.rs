@@ -1,9 +1,10 @@
 //! One connection to one peer, from its hello to its end.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use carrick_core::links::frames::Fault;
 use carrick_core::links::{Pace, Packed, SendQueue};
 use carrick_core::{Direction, Misdeed, Multiaddr, PeerId, PeerInfo, Remote, Time};
 use quinn::{ConnectionError, SendStream};
@@ -15,7 +16,6 @@ use super::frames::Reader;
 use super::sockets::connection_window;
 use super::{Shared, code};
 use crate::address;
-use crate::error::Fault;
 use crate::wire::Reason;
 
 /// Control frames that may wait for one peer. Whoever lets more pile up does not read, and is let go.
@@ -50,9 +50,6 @@ struct Walks {
     /// As many there were at once.
     most: usize,
 }
-
-/// A DAG that is fetched over a link, until it is dropped.
-pub(super) struct Walking<'a>(&'a Link);
 
 /// A link that was taken, before its tasks run.
 pub(super) struct Taken {
@@ -115,21 +112,20 @@ impl Link {
         room && self.records.tells() && self.control.try_send(frame).is_ok()
     }
 
-    /// Begins to fetch a DAG, whose caller may be slow. What then waits in its stream must not hold up the
-    /// messages, so the connection's window, `window` at first, grows by that of a stream. It does not shrink
+    /// A DAG begins to be fetched, whose caller may be slow, or is not fetched any more. What waits in its stream must not
+    /// hold up the messages, so the connection's window, `window` at first, grows by that of a stream. It does not shrink
     /// again: QUIC takes credit back by what is read, which after small DAGs would be never.
-    pub(super) fn walking(&self, window: usize) -> Walking<'_> {
-        let mut walks = self.walks();
+    pub(super) fn walks(&self, begins: bool, window: usize) {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !begins {
+            walks.now -= 1;
+            return;
+        }
         walks.now += 1;
         if walks.now > walks.most {
             walks.most = walks.now;
             self.connection.set_receive_window(connection_window(window, walks.most));
         }
-        Walking(self)
-    }
-
-    fn walks(&self) -> MutexGuard<'_, Walks> {
-        self.walks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the link; the far end learns why.
@@ -145,12 +141,6 @@ impl Link {
     /// Whether another link took its place.
     pub(crate) fn is_retired(&self) -> bool {
         self.messages.is_closed()
-    }
-}
-
-impl Drop for Walking<'_> {
-    fn drop(&mut self) {
-        self.0.walks().now -= 1;
     }
 }
 
@@ -211,10 +201,8 @@ impl Shared {
                 self.host.report(&link.remote, Misdeed::Stalled);
                 self.table().end(&self.host, link.id, Reason::Stalled);
             }
-            Fault::Cut | Fault::GivenUp | Fault::Slow | Fault::Stopped => {
-                self.table().end(&self.host, link.id, Reason::Goodbye)
-            }
             Fault::Lost(_) => {}
+            _ => self.table().end(&self.host, link.id, Reason::Goodbye),
         }
     }
 

@@ -5,7 +5,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod ask;
-mod buffers;
 pub(crate) mod control;
 pub(crate) mod dial;
 pub(crate) mod frames;
@@ -15,7 +14,6 @@ pub(crate) mod keep;
 pub(crate) mod link;
 pub(crate) mod serve;
 pub(crate) mod sockets;
-pub(crate) mod walk;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use carrick_core::links::Reason;
+use carrick_core::links::frames::{ListLength, encode, first_look, read_canonical};
 use carrick_core::{Limits, NetworkId, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::count::Count;
-use super::{Broken, Kind, MAX_TEXT_BYTES, VERSION, cbor, first_look, frame, read_cbor};
+use super::{Broken, Kind, MAX_TEXT_BYTES, VERSION, frame};
 
 /// Opens a link: the first frame of each end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(crate) struct Hello {
 impl Hello {
     /// The whole frame.
     pub(crate) fn encode(&self) -> Bytes {
-        frame(Kind::Hello, &cbor(self))
+        frame(Kind::Hello, &encode(self))
     }
 
     /// Reads a body.
@@ -41,19 +41,19 @@ impl Hello {
         match serde_ipld_dagcbor::from_slice(body) {
             Ok(Version { v: VERSION }) => {}
             Ok(Version { v }) => return Err(Broken::Version(v)),
-            Err(_) => return Err(Broken::Body(Kind::Hello, "no version")),
+            Err(_) => return Err(Broken::body(Kind::Hello, "no version")),
         }
         #[derive(Deserialize)]
         struct Lists {
-            topics: Count,
+            topics: ListLength,
         }
         let lists: Lists = first_look(Kind::Hello, body)?;
         if lists.topics.0 > limits.topics_per_peer {
-            return Err(Broken::Body(Kind::Hello, "too many topics"));
+            return Err(Broken::body(Kind::Hello, "too many topics"));
         }
-        let hello: Self = read_cbor(Kind::Hello, body)?;
+        let hello: Self = read_canonical(Kind::Hello, body)?;
         if !hello.topics.is_sorted_by(|a, b| a < b) {
-            return Err(Broken::Body(Kind::Hello, "topics not in order"));
+            return Err(Broken::body(Kind::Hello, "topics not in order"));
         }
         Ok(hello)
     }
@@ -77,12 +77,12 @@ impl Refused {
 
     /// The whole frame.
     pub(crate) fn encode(&self) -> Bytes {
-        frame(Kind::Refused, &cbor(self))
+        frame(Kind::Refused, &encode(self))
     }
 
     /// Reads a body. The text is cleaned: it ends up in errors and logs.
     pub(crate) fn decode(body: &[u8]) -> Result<Self, Broken> {
-        let refused: Self = read_cbor(Kind::Refused, body)?;
+        let refused: Self = read_canonical(Kind::Refused, body)?;
         Ok(Self { text: clean(&refused.text), ..refused })
     }
 }
