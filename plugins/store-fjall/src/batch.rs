@@ -1,10 +1,9 @@
 //! Many writes gathered into one: later ones see the earlier ones, each key is written once.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::Path;
 
-use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, Owner, Pin, Result, Usage};
+use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, PinDepth, Result, Usage};
 use fjall::Slice;
 
 use crate::database::{Database, Space, USAGE_KEY};
@@ -14,15 +13,21 @@ use crate::keys;
 /// What pins and metadata leave of the disk; only deleting may go below, because it makes room. A disk with less is full.
 pub(crate) const FLOOR_BYTES: u64 = 8 << 20;
 
-/// One write of a caller.
+/// One write of a caller, who made the keys: what one thread allocates and another frees costs both.
 #[derive(Debug)]
 pub(crate) enum Write {
     Put(Vec<Block>),
     Delete(Cid),
-    Pin(Pin),
-    Unpin(Cid, Owner),
-    Meta(Vec<(String, Option<Bytes>)>),
+    Pin(Pinned),
+    Unpin(Vec<u8>),
+    Meta(Vec<Named>),
+    Keep { blocks: Vec<Block>, pins: Vec<Pinned>, meta: Vec<Named> },
 }
+
+/// A pin by its key.
+pub(crate) type Pinned = (Vec<u8>, PinDepth);
+/// Metadata by its key; `None` deletes it.
+pub(crate) type Named = (Vec<u8>, Option<Bytes>);
 
 impl Write {
     /// The operation as errors name it.
@@ -31,21 +36,29 @@ impl Write {
             Self::Put(_) => "put",
             Self::Delete(_) => "delete",
             Self::Pin(_) => "pin",
-            Self::Unpin(..) => "unpin",
+            Self::Unpin(_) => "unpin",
             Self::Meta(_) => "set_meta",
+            Self::Keep { .. } => "keep",
         }
     }
 
     /// About how many bytes it will write.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Put(blocks) => blocks.iter().map(Block::size).sum(),
-            Self::Meta(entries) => {
-                entries.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
-            }
-            Self::Delete(_) | Self::Pin(_) | Self::Unpin(..) => 0,
+            Self::Put(blocks) => size_of_blocks(blocks),
+            Self::Meta(entries) => size_of_meta(entries),
+            Self::Keep { blocks, meta, .. } => size_of_blocks(blocks) + size_of_meta(meta),
+            Self::Delete(_) | Self::Pin(_) | Self::Unpin(_) => 0,
         }
     }
+}
+
+fn size_of_blocks(blocks: &[Block]) -> usize {
+    blocks.iter().map(Block::size).sum()
+}
+
+fn size_of_meta(entries: &[Named]) -> usize {
+    entries.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
 }
 
 /// How much may be written.
@@ -73,13 +86,14 @@ pub(crate) struct Batch<'a> {
     /// Free bytes of the disk, less what this batch takes.
     free: u64,
     usage: Usage,
-    changes: BTreeMap<(Space, Vec<u8>), Option<Slice>>,
+    /// By the part of the database that they are of.
+    changes: [BTreeMap<Vec<u8>, Option<Slice>>; Space::ALL.len()],
 }
 
 impl<'a> Batch<'a> {
     /// An empty batch on top of what the database holds.
     pub(crate) fn new(db: &'a Database, room: &'a Room, usage: Usage, disk: &'a Path) -> Self {
-        Self { db, room, disk, free: free_bytes(disk), usage, changes: BTreeMap::new() }
+        Self { db, room, disk, free: free_bytes(disk), usage, changes: Default::default() }
     }
 
     /// Adds a write, whole or, on an error, not at all. Answers whether there was something to delete.
@@ -89,41 +103,59 @@ impl<'a> Batch<'a> {
             Write::Delete(cid) => self.delete(&cid),
             Write::Pin(pin) => {
                 self.claim_floor("pin")?;
-                let key = keys::pin(&pin.cid, &pin.owner)?;
-                self.set(Space::Pins, key, Some(Slice::new(&keys::pin_depth(pin.depth))));
+                self.pin(pin);
                 Ok(true)
             }
-            Write::Unpin(cid, owner) => self.remove("unpin", Space::Pins, keys::pin(&cid, &owner)?),
-            Write::Meta(entries) => self.set_meta(entries),
+            Write::Keep { blocks, pins, meta } => {
+                // Whatever can fail comes first, so that all of it is added or nothing.
+                self.claim_floor("keep")?;
+                self.put(&blocks)?;
+                pins.into_iter().for_each(|pin| self.pin(pin));
+                self.set_meta(meta);
+                Ok(true)
+            }
+            Write::Unpin(key) => self.remove("unpin", Space::Pins, key),
+            Write::Meta(entries) => {
+                self.claim_floor("set_meta")?;
+                self.set_meta(entries);
+                Ok(true)
+            }
         }
     }
 
     /// Makes all of it durable and answers the new usage. A batch without changes touches nothing.
     pub(crate) fn commit(mut self) -> fjall::Result<Committed> {
-        if self.changes.is_empty() {
+        if self.changes.iter().all(BTreeMap::is_empty) {
             return Ok(Committed { usage: self.usage, flushed: false });
         }
         self.set(Space::Own, USAGE_KEY.to_vec(), Some(Slice::new(&keys::usage(self.usage))));
         let mut batch = self.db.durable_batch();
-        for ((space, key), value) in self.changes {
-            match value {
-                Some(value) => batch.insert(self.db.space(space), key, value),
-                None => batch.remove(self.db.space(space), key),
+        for (space, changes) in Space::ALL.into_iter().zip(self.changes) {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(self.db.space(space), key, value),
+                    None => batch.remove(self.db.space(space), key),
+                }
             }
         }
         batch.commit().map(|()| Committed { usage: self.usage, flushed: true })
     }
 
+    fn pin(&mut self, (key, depth): Pinned) {
+        self.set(Space::Pins, key, Some(Slice::new(&keys::pin_depth(depth))));
+    }
+
     fn put(&mut self, blocks: &[Block]) -> Result<()> {
-        let mut new: BTreeMap<Vec<u8>, &Block> = BTreeMap::new();
+        let mut new: Vec<(Vec<u8>, &Block)> = Vec::with_capacity(blocks.len());
         for block in blocks {
-            if let Entry::Vacant(entry) = new.entry(keys::block(block.cid()))
-                && !self.holds("put", Space::Blocks, entry.key())?
-            {
-                entry.insert(block);
+            let key = keys::block(block.cid());
+            if !self.holds("put", Space::Blocks, &key)? {
+                new.push((key, block));
             }
         }
-        let bytes: u64 = new.values().map(|block| block.size() as u64).sum();
+        new.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        new.dedup_by(|(one, _), (other, _)| one == other);
+        let bytes: u64 = new.iter().map(|(_, block)| block.size() as u64).sum();
         self.claim(bytes)?;
         self.usage = Usage::new(self.usage.blocks + new.len() as u64, self.usage.bytes + bytes);
         for (key, block) in new {
@@ -135,7 +167,7 @@ impl<'a> Batch<'a> {
 
     fn delete(&mut self, cid: &Cid) -> Result<bool> {
         let key = keys::block(cid);
-        let size = match self.changes.get(&(Space::Blocks, key.clone())) {
+        let size = match self.changes[Space::Blocks as usize].get(&key) {
             Some(change) => change.as_ref().map(|value| value.len() as u64),
             None => {
                 let stored = self.db.space(Space::Blocks).size_of(&key);
@@ -148,14 +180,10 @@ impl<'a> Batch<'a> {
         Ok(true)
     }
 
-    fn set_meta(&mut self, entries: Vec<(String, Option<Bytes>)>) -> Result<bool> {
-        self.claim_floor("set_meta")?;
-        let keyed: Result<Vec<_>> =
-            entries.into_iter().map(|(name, value)| keys::meta(&name).map(|key| (key, value))).collect();
-        for (key, value) in keyed? {
+    fn set_meta(&mut self, entries: Vec<Named>) {
+        for (key, value) in entries {
             self.set(Space::Meta, key, value.map(|value| Slice::new(&value)));
         }
-        Ok(true)
     }
 
     fn remove(&mut self, operation: &'static str, space: Space, key: Vec<u8>) -> Result<bool> {
@@ -167,14 +195,14 @@ impl<'a> Batch<'a> {
     }
 
     fn holds(&self, operation: &'static str, space: Space, key: &[u8]) -> Result<bool> {
-        match self.changes.get(&(space, key.to_vec())) {
+        match self.changes[space as usize].get(key) {
             Some(change) => Ok(change.is_some()),
             None => self.db.space(space).contains_key(key).map_err(|source| failed(operation, source)),
         }
     }
 
     fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Slice>) {
-        self.changes.insert((space, key), value);
+        self.changes[space as usize].insert(key, value);
     }
 
     /// Takes room for new blocks: of the quota, and of the disk, where they lie twice until the journal goes.

@@ -31,12 +31,17 @@ const WORKERS: usize = 2;
 const OPEN_FILES: usize = 128;
 
 /// A part of the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     Blocks,
     Pins,
     Meta,
     Own,
+}
+
+impl Space {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 4] = [Self::Blocks, Self::Pins, Self::Meta, Self::Own];
 }
 
 /// The open database. Cloning is cheap; the last clone to go closes it, which may take as long as a step of tidying up,
@@ -72,8 +77,7 @@ impl Database {
         if format.as_deref() != Some(FORMAT) {
             return Err(unknown_format(home, format.as_deref()));
         }
-        let all = [Space::Blocks, Space::Pins, Space::Meta, Space::Own];
-        let [blocks, pins, meta, own] = all.map(|part| space(&db, part).map_err(opening));
+        let [blocks, pins, meta, own] = Space::ALL.map(|part| space(&db, part).map_err(opening));
         Ok(Self { spaces: [blocks?, pins?, meta?, own?], db, _lock: lock })
     }
 
@@ -181,7 +185,7 @@ fn create(dir: &Path, home: &Path) -> Result<()> {
     let write = || {
         let db = open_database(&beside)?;
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
-        for part in [Space::Blocks, Space::Pins, Space::Meta, Space::Own] {
+        for part in Space::ALL {
             space(&db, part).map_err(opening)?;
         }
         batch.insert(&space(&db, Space::Own).map_err(opening)?, FORMAT_KEY, FORMAT);
@@ -225,7 +229,10 @@ fn space(db: &fjall::Database, space: Space) -> fjall::Result<Keyspace> {
                 .with_kv_separation(Some(KvSeparationOptions::default()))
         }),
         Space::Pins => db.keyspace("pins", small),
-        Space::Meta => db.keyspace("meta", small),
+        // A ledger writes as much here as it writes blocks.
+        Space::Meta => {
+            db.keyspace("meta", || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES))
+        }
         Space::Own => db.keyspace(OWN, small),
     }
 }

@@ -18,9 +18,7 @@ pub(crate) fn read_block(key: &[u8]) -> Result<Cid> {
 
 pub(crate) fn pin(cid: &Cid, owner: &Owner) -> Result<Vec<u8>> {
     check_name("the name of a pin's owner", owner.as_str())?;
-    let mut key = cid.to_bytes();
-    key.extend_from_slice(owner.as_str().as_bytes());
-    Ok(key)
+    Ok([&cid.to_bytes(), owner.as_str().as_bytes()].concat())
 }
 
 pub(crate) fn pin_depth(depth: PinDepth) -> [u8; 1] {

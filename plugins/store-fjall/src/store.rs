@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, Owner, Pin, Result, Site, Store, Usage};
+use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, Kept, Owner, Pin, Result, Site, Store, Usage};
 use fjall::{Guard, UserKey};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{RwLock, Semaphore};
 
 use crate::FjallConfig;
-use crate::batch::{Room, Write, free_bytes};
+use crate::batch::{Named, Pinned, Room, Write, free_bytes};
 use crate::database::{Database, Space};
 use crate::error::{closed, failed};
 use crate::keys;
@@ -139,6 +139,14 @@ fn parts(blocks: &[Block]) -> Vec<Vec<Block>> {
     parts
 }
 
+fn pinned(pin: &Pin) -> Result<Pinned> {
+    Ok((keys::pin(&pin.cid, &pin.owner)?, pin.depth))
+}
+
+fn named(entries: &[(String, Option<Bytes>)]) -> Result<Vec<Named>> {
+    entries.iter().map(|(name, value)| Ok((keys::meta(name)?, value.clone()))).collect()
+}
+
 /// A reading thread that panicked. The database is meant not to; what it holds is unharmed.
 fn gone(operation: &'static str, panic: tokio::task::JoinError) -> Error {
     Error::new(ErrorKind::Unexpected, operation, "a reading thread ended early").from_source(panic)
@@ -193,11 +201,11 @@ impl Store for FjallStore {
     }
 
     async fn pin(&self, pin: &Pin) -> Result<()> {
-        self.write(Write::Pin(pin.clone())).await.map(drop)
+        self.write(Write::Pin(pinned(pin)?)).await.map(drop)
     }
 
     async fn unpin(&self, cid: &Cid, owner: &Owner) -> Result<bool> {
-        self.write(Write::Unpin(*cid, owner.clone())).await
+        self.write(Write::Unpin(keys::pin(cid, owner)?)).await
     }
 
     fn pins(&self, owner: Option<&Owner>) -> BoxStream<'_, Result<Pin>> {
@@ -214,7 +222,7 @@ impl Store for FjallStore {
     }
 
     async fn set_meta(&self, entries: &[(String, Option<Bytes>)]) -> Result<()> {
-        self.write(Write::Meta(entries.to_vec())).await.map(drop)
+        self.write(Write::Meta(named(entries)?)).await.map(drop)
     }
 
     fn list_meta(&self, prefix: &str) -> BoxStream<'_, Result<(String, Bytes)>> {
@@ -222,6 +230,12 @@ impl Store for FjallStore {
         self.list("list_meta", Space::Meta, prefix, Guard::into_inner, |key, value| {
             Ok((keys::read_meta(key)?, value.into()))
         })
+    }
+
+    async fn keep(&self, kept: &Kept) -> Result<()> {
+        let Kept { blocks, pins, meta } = kept;
+        let pins = pins.iter().map(pinned).collect::<Result<_>>()?;
+        self.write(Write::Keep { blocks: blocks.clone(), pins, meta: named(meta)? }).await.map(drop)
     }
 
     async fn close(&self) -> Result<()> {

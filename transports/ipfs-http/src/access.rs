@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carrick_core::config::{refuse, refuse_unseen};
-use carrick_core::{Error, ErrorKind, Result};
+use carrick_core::config::refuse_unseen;
+use carrick_core::{Error, ErrorKind, Result, checked};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::endpoint::Endpoint;
@@ -65,9 +65,9 @@ macro_rules! daemon_table {
                     api: $crate::Endpoint::default(),
                     auth: None,
                     ca: None,
-                    connect_timeout: $crate::access::seconds(5),
-                    request_timeout: $crate::access::seconds(30),
-                    idle_timeout: $crate::access::seconds(10),
+                    connect_timeout: $crate::Seconds::new(5),
+                    request_timeout: $crate::Seconds::new(30),
+                    idle_timeout: $crate::Seconds::new(10),
                     concurrency: 16,
                     $($key: $default,)*
                 }
@@ -154,49 +154,12 @@ impl Auth {
     }
 }
 
-/// A time as configuration writes it: seconds, with a fraction if need be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seconds(pub Duration);
-
-pub(crate) const fn seconds(seconds: u64) -> Seconds {
-    Seconds(Duration::from_secs(seconds))
-}
-
-impl Serialize for Seconds {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(self.0.as_secs_f64())
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let seconds = f64::deserialize(from)?;
-        match Duration::try_from_secs_f64(seconds) {
-            Ok(time) if (0.001..=3600.0).contains(&seconds) => Ok(Self(time)),
-            _ => Err(refuse(&wrong(format!("{seconds} s; allowed is 0.001 to 3600")))),
-        }
-    }
-}
-
 fn check_concurrency(found: &usize) -> Result<()> {
     if (1..=256).contains(found) {
         return Ok(());
     }
     Err(wrong(format!("concurrency is {found}; allowed is 1 to 256")))
 }
-
-/// Reads a value and checks it at once, so that a bad one stops the start before anything is opened.
-macro_rules! checked {
-    ($name:ident, $type:ty, $check:ident) => {
-        pub(crate) fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<$type, D::Error> {
-            let value = <$type>::deserialize(from)?;
-            $check(&value).map_err(|error| refuse(&error))?;
-            Ok(value)
-        }
-    };
-}
-
-pub(crate) use checked;
 
 /// Whoever writes the secret itself here is told so without it.
 pub(crate) fn checked_auth<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Auth>, D::Error> {
@@ -208,7 +171,7 @@ pub(crate) fn checked_auth<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
     serde_json::from_value(found).map(Some).map_err(|_| refuse_unseen(&refused()))
 }
 
-checked!(checked_concurrency, usize, check_concurrency);
+checked!(pub(crate) checked_concurrency, usize, check_concurrency);
 
 pub(crate) fn wrong(detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, "configuration", detail)

@@ -1,10 +1,10 @@
 //! `[transport.ipfs-http]`.
 
-use carrick_core::config::refuse;
-use carrick_core::{PeerAddr, Result};
-use serde::{Deserialize, Deserializer, Serialize};
+use carrick_core::config::Seconds;
+use carrick_core::{PeerAddr, Result, checked};
+use serde::{Deserialize, Serialize};
 
-use crate::access::{Seconds, checked, daemon_table, seconds, wrong};
+use crate::access::{daemon_table, wrong};
 
 /// Most daemons to stay connected to.
 const MAX_BOOTSTRAP: usize = 64;
@@ -30,7 +30,7 @@ daemon_table! {
         publish_rate: u32 = 50,
         /// How often the daemon is asked who is connected and who takes part in the topics, in seconds. Default 1, range
         /// 0.001 to 3600.
-        poll: Seconds = seconds(1),
+        poll: Seconds = Seconds::new(1),
     }
 }
 

@@ -19,7 +19,8 @@ mod store;
 mod swarm;
 mod transport;
 
-pub use access::{Auth, Scheme, Seconds};
+pub use access::{Auth, Scheme};
+pub use carrick_core::config::Seconds;
 pub use config::{IpfsHttpConfig, Provide};
 pub use endpoint::Endpoint;
 pub use store::{IpfsHttpStore, IpfsHttpStoreConfig};
