@@ -59,7 +59,7 @@ pub struct Rate {
 #[derive(Debug, Default)]
 struct Account {
     accepted: Bucket,
-    under_way: UnderWay<()>,
+    under_way: UnderWay,
 }
 
 impl Rate {
@@ -110,7 +110,7 @@ impl Validator for Rate {
         account.under_way.tidy(Instant::now(), message.id());
         let room = account.accepted.room(self.rule, cx.now);
         let fits = room > account.under_way.count() as u64
-            && account.under_way.begin(*message.id(), cx.deadline, self.window, ());
+            && account.under_way.begin(*message.id(), cx.deadline, self.window);
         if fits {
             return Verdict::Accept;
         }

@@ -13,46 +13,35 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Of one author at most so many are under way at once: as many as a node's gate holds by default.
 pub(crate) const AT_ONCE: usize = 1_024;
 
-/// Messages under way, each with what must be known of it.
-#[derive(Debug)]
-pub(crate) struct UnderWay<T>(Vec<(MessageId, Instant, T)>);
+/// Messages under way, each with when it is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Vec<(MessageId, Instant)>);
 
-impl<T> Default for UnderWay<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> UnderWay<T> {
+impl UnderWay {
     /// Forgets those that took too long, and one that is judged again after a Defer.
     pub(crate) fn tidy(&mut self, now: Instant, again: &MessageId) {
-        self.0.retain(|(id, until, _)| *until > now && id != again);
+        self.0.retain(|(id, until)| *until > now && id != again);
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.all().count()
-    }
-
-    /// What is known of each.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|(_, _, known)| known)
+        self.0.len()
     }
 
     /// Adds one whose judging ends at `deadline`, unless there are [`AT_ONCE`]; `false` then. `at_most`: how long it can
     /// matter.
-    pub(crate) fn begin(&mut self, id: MessageId, deadline: Instant, at_most: Duration, known: T) -> bool {
+    pub(crate) fn begin(&mut self, id: MessageId, deadline: Instant, at_most: Duration) -> bool {
         let fits = self.0.len() < AT_ONCE;
         if fits {
             let until = (deadline + TOLD_WITHIN).min(Instant::now() + at_most);
-            self.0.push((id, until, known));
+            self.0.push((id, until));
         }
         fits
     }
 
     /// It was accepted.
     pub(crate) fn end(&mut self, id: &MessageId) {
-        self.0.retain(|(other, _, _)| other != id);
+        self.0.retain(|(other, _)| other != id);
     }
 }
 
@@ -71,14 +60,15 @@ mod tests {
         let mut under_way = UnderWay::default();
         let now = Instant::now();
         for n in 0..3 {
-            assert!(under_way.begin(id(n), now, DAY, n));
+            assert!(under_way.begin(id(n), now, DAY));
         }
-        assert!(under_way.begin(id(3), now, Duration::from_secs(1), 3));
+        assert!(under_way.begin(id(3), now, Duration::from_secs(1)));
         under_way.end(&id(0));
+        assert_eq!(under_way.count(), 3);
         under_way.tidy(now, &id(1));
-        assert_eq!(under_way.all().collect::<Vec<_>>(), [&2, &3]);
+        assert_eq!(under_way.count(), 2);
         under_way.tidy(now + Duration::from_secs(1), &id(9));
-        assert_eq!(under_way.all().collect::<Vec<_>>(), [&2]);
+        assert_eq!(under_way.count(), 1);
         under_way.tidy(now + TOLD_WITHIN, &id(9));
         assert_eq!(under_way.count(), 0);
     }
@@ -86,10 +76,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_is_room_for_so_many() {
         let mut under_way = UnderWay::default();
-        let mut begin = |n| under_way.begin(id(n), Instant::now(), DAY, ());
+        let mut begin = |n| under_way.begin(id(n), Instant::now(), DAY);
         assert!((0..AT_ONCE as u64).all(&mut begin));
         assert!(!begin(AT_ONCE as u64));
         under_way.end(&id(0));
-        assert!(under_way.begin(id(AT_ONCE as u64), Instant::now(), DAY, ()));
+        assert!(under_way.begin(id(AT_ONCE as u64), Instant::now(), DAY));
     }
 }

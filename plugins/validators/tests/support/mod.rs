@@ -1,5 +1,8 @@
 //! What the tests of the validators share: nodes on the memory transport, and a clock in the test's hand.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+
+mod envelope;
+mod live;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +14,9 @@ use carrick_core::{
 };
 use carrick_transport_memory::MemoryNetwork;
 use futures::StreamExt as _;
+
+pub(crate) use self::envelope::Envelope;
+pub(crate) use self::live::Live;
 
 /// What the clocks show at first.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
