@@ -6,7 +6,7 @@ use std::sync::Arc;
 use carrick_core::{PeerId, Verdict, async_trait};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Entry, Past, Rule};
+use crate::{Entry, Past, Rule, StopAuthor};
 
 /// The table `[ledger.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,15 +15,34 @@ use crate::{Entry, Past, Rule};
 pub struct LedgerConfig {
     /// Who may write: `"any"`, or a list of peer ids. The same on all nodes. Default `"any"`.
     pub authors: Writers,
+    /// What becomes of an author that signs two entries with one number: `"keep"`, or `"stop-author"`. The same on all nodes.
+    /// Default `"keep"`.
+    pub equivocation: OnEquivocation,
 }
 
 impl LedgerConfig {
     pub(crate) fn rules(self) -> Vec<Arc<dyn Rule>> {
-        match self.authors {
-            Writers::Any => vec![],
-            Writers::Named(named) => vec![Arc::new(Named(named))],
+        let mut rules: Vec<Arc<dyn Rule>> = Vec::new();
+        if let Writers::Named(named) = self.authors {
+            rules.push(Arc::new(Named(named)));
         }
+        if self.equivocation == OnEquivocation::StopAuthor {
+            rules.push(Arc::new(StopAuthor));
+        }
+        rules
     }
+}
+
+/// What becomes of an author that signs two entries with one number. Both stay in the log, as evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OnEquivocation {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// What it makes after both is refused: [`StopAuthor`].
+    StopAuthor,
 }
 
 /// Who may write to a ledger.

@@ -1,30 +1,16 @@
 //! What the ledger lets through the gate.
 
 use carrick_core::{
-    Block, Cause, Context, Error, ErrorKind, Message, Need, Result, Validator, Verdict, async_trait,
+    Block, Bytes, Cause, Context, Error, ErrorKind, Message, Need, Path, Result, Store, Validator, Verdict,
+    async_trait,
 };
 
 use crate::index::Record;
-use crate::ledger::{Inner, lock};
+use crate::inner::{Inner, lock};
 use crate::place::digest;
-use crate::{Entry, rule::Past};
-
-/// What stands in the way of a message.
-enum Before {
-    /// Its parents are there.
-    Nothing(Record),
-    Missing(Vec<Need>),
-}
+use crate::{Entry, Past};
 
 impl Inner {
-    fn before(&self, message: &Message) -> Result<Before> {
-        let (entry, parents) = (message.id().cid(), message.parents());
-        self.with_index(|index| match index.record(entry, parents) {
-            Some(record) => Before::Nothing(record),
-            None => Before::Missing(index.missing(parents).into_iter().map(Need::Message).collect()),
-        })
-    }
-
     fn follows_a_refused_one(&self, message: &Message) -> bool {
         let mut refused = lock(&self.refused);
         message.parents().iter().filter_map(digest).any(|parent| refused.get(&parent).is_some())
@@ -36,23 +22,47 @@ impl Inner {
         }
     }
 
-    async fn judge(&self, message: &Message, record: &Record) -> Verdict {
+    /// Judges an entry whose parents are there; what follows it may be judged then.
+    async fn judge(&self, store: &dyn Store, message: &Message, record: &Record, path: Path) -> Verdict {
         let Some(entry) = Entry::new(record.place.clock(), message.clone()) else {
             return Verdict::Reject("nobody signed it".into());
         };
         for rule in &self.rules {
-            let verdict = rule.entry(&Past(self), &entry).await;
+            let verdict = rule.entry(&Past::new(self, &entry), &entry).await;
             if !verdict.is_accept() {
                 return verdict;
             }
         }
-        Verdict::Accept
+        if let Err(error) = self.note_number(store, &entry, record.place).await {
+            return Verdict::Ignore(Cause::Owned(error.to_string()));
+        }
+        if path != Path::Own {
+            lock(&self.under_way).begin(record, entry);
+            return Verdict::Accept;
+        }
+        let begun = self.with_index(|index| lock(&self.under_way).begin_own(record, entry, &index.heads));
+        if let Some(judged) = lock(&self.judged).take() {
+            // Whoever appended may have given up.
+            let _ = judged.send(());
+        }
+        begun.map_or_else(|error| Verdict::Ignore(error.to_string().into()), |()| Verdict::Accept)
+    }
+
+    /// The record of an entry that was judged.
+    async fn judged_record(&self, message: &Message) -> Result<Record> {
+        let cid = message.id().cid();
+        if let Some(record) = digest(cid).and_then(|digest| lock(&self.under_way).record(&digest)) {
+            return Ok(record);
+        }
+        self.record(cid, message.parents())
+            .await?
+            .map_err(|_| Error::new(ErrorKind::Unexpected, "ledger", "a parent is no entry any more"))
     }
 }
 
 #[async_trait]
 impl Validator for Inner {
-    async fn message(&self, _: &Context<'_>, message: &Message) -> Verdict {
+    async fn message(&self, cx: &Context<'_>, message: &Message) -> Verdict {
         if *message.topic() != self.topic {
             return Verdict::Accept;
         }
@@ -60,15 +70,19 @@ impl Validator for Inner {
             self.refuse(message);
             return Verdict::Ignore("it follows a refused entry".into());
         }
-        match self.before(message) {
-            Ok(Before::Nothing(record)) => {
-                let verdict = self.judge(message, &record).await;
+        match self.record(message.id().cid(), message.parents()).await {
+            Ok(Ok(record)) => {
+                let verdict = self.judge(cx.store, message, &record, cx.path).await;
                 if matches!(verdict, Verdict::Reject(_)) {
                     self.refuse(message);
                 }
                 verdict
             }
-            Ok(Before::Missing(needs)) => Verdict::Defer(needs),
+            // All of them are on their way: each live entry would have its ancestors fetched apart.
+            Ok(Err(_)) if cx.path == Path::Live && self.sync.is_far_behind() => {
+                Verdict::Ignore("what it follows is being fetched".into())
+            }
+            Ok(Err(missing)) => Verdict::Defer(missing.into_iter().map(Need::Message).collect()),
             Err(error) => Verdict::Ignore(Cause::Owned(error.to_string())),
         }
     }
@@ -77,15 +91,33 @@ impl Validator for Inner {
         Verdict::Accept
     }
 
-    async fn accepted(&self, cx: &Context<'_>, message: &Message) -> Result<()> {
+    async fn noted(&self, cx: &Context<'_>, message: &Message) -> Result<Vec<(String, Bytes)>> {
+        if *message.topic() != self.topic {
+            return Ok(vec![]);
+        }
+        let record = self.judged_record(message).await?;
+        // What stands behind all entries is none, and need not be looked up.
+        let behind_all = record.place.clock() > self.with_index(|index| index.last_clock())?;
+        if !behind_all && self.place(message.id().cid()).await?.is_some() {
+            // It came again: it is written already, and is an entry meanwhile.
+            return Ok(vec![]);
+        }
+        let mut keys = self.number_keys(cx.store, &signed(message, &record)?, record.place).await?;
+        keys.extend(self.note(&record)?);
+        Ok(keys)
+    }
+
+    async fn accepted(&self, _: &Context<'_>, message: &Message) -> Result<()> {
         if *message.topic() != self.topic {
             return Ok(());
         }
-        let Before::Nothing(record) = self.before(message)? else {
-            return Err(Error::new(ErrorKind::Unexpected, "ledger", "a parent is no entry any more"));
-        };
-        let entry = Entry::new(record.place.clock(), message.clone());
-        let entry = entry.ok_or_else(|| Error::new(ErrorKind::Rejected, "ledger", "nobody signed it"))?;
-        self.add(cx.store, entry, &record).await
+        let record = self.judged_record(message).await?;
+        let entry = signed(message, &record)?;
+        self.insert(&entry, &record).await
     }
+}
+
+fn signed(message: &Message, record: &Record) -> Result<Entry> {
+    let entry = Entry::new(record.place.clock(), message.clone());
+    entry.ok_or_else(|| Error::new(ErrorKind::Rejected, "ledger", "nobody signed it"))
 }

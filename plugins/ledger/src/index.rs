@@ -1,38 +1,58 @@
 //! What is known of the entries of a ledger, without reading them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroUsize;
 use std::ops::Bound;
 
 use carrick_core::limits::MAX_PARENTS;
 use carrick_core::{Cid, Error, ErrorKind, Result};
+use lru::LruCache;
 
-use crate::order::Order;
-use crate::place::{Digest, Place, cid, digest};
+use crate::order::{Absent, Order};
+use crate::place::{CLOCK, Digest, PLACE, Place, cid};
 
-/// Bytes of a clock in a record.
-const CLOCK: usize = 8;
+/// Entries whose clock is in memory, about 80 bytes each; that of others is read from the store.
+const CLOCKS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
-/// Entries by name and in their order. About 120 bytes each.
-#[derive(Debug, Default)]
+/// Entries by name and in their order.
+#[derive(Debug)]
 pub(crate) struct Index {
-    clocks: HashMap<Digest, u64>,
-    order: Order,
+    clocks: LruCache<Digest, u64>,
+    pub(crate) order: Order,
     /// Entries that no other one follows.
-    heads: BTreeSet<Place>,
+    pub(crate) heads: BTreeSet<Place>,
+    /// Entries since the pages were saved last.
+    pub(crate) fresh: Vec<Place>,
+    /// Entries whose records may be in the store already, but which are none yet.
+    adding: HashSet<Digest>,
 }
 
 /// What the store remembers of an entry: its clock and its parents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) place: Place,
-    pub(crate) parents: Vec<Digest>,
+    pub(crate) parents: Vec<Place>,
+}
+
+/// Whether an entry is there, as far as memory tells.
+pub(crate) enum Known {
+    Entry(Place),
+    NoEntry,
+    /// The store knows.
+    Unsure,
 }
 
 impl Record {
+    /// The record of an entry with these parents; `None` for the CID of what is no message.
+    pub(crate) fn new(entry: &Cid, parents: Vec<Place>) -> Option<Self> {
+        let clock = 1 + parents.iter().map(Place::clock).max().unwrap_or_default();
+        Some(Self { place: Place::new(clock, entry)?, parents })
+    }
+
     /// The bytes under the entry's name.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let clock = self.place.clock().to_be_bytes();
-        clock.into_iter().chain(self.parents.iter().flatten().copied()).collect()
+        let parents = self.parents.iter().flat_map(|parent| parent.to_bytes());
+        self.place.clock().to_be_bytes().into_iter().chain(parents).collect()
     }
 
     pub(crate) fn decode(name: Digest, bytes: &[u8]) -> Result<Self> {
@@ -41,59 +61,58 @@ impl Record {
             Error::new(ErrorKind::Integrity, "open", detail)
         };
         let (clock, parents) = bytes.split_first_chunk::<CLOCK>().ok_or_else(damaged)?;
-        let (parents, rest) = parents.as_chunks::<{ size_of::<Digest>() }>();
+        let (parents, rest) = parents.as_chunks::<PLACE>();
         if !rest.is_empty() || parents.len() > MAX_PARENTS {
             return Err(damaged());
         }
-        Ok(Self { place: Place::of(u64::from_be_bytes(*clock), name), parents: parents.to_vec() })
+        let parents = parents.iter().map(Place::from_bytes);
+        Ok(Self { place: Place::of(u64::from_be_bytes(*clock), name), parents: parents.collect() })
     }
 }
 
 impl Index {
+    /// What was saved.
+    pub(crate) fn new(order: Order, heads: BTreeSet<Place>) -> Self {
+        Self { clocks: LruCache::sparse(CLOCKS), order, heads, fresh: vec![], adding: HashSet::new() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
-    pub(crate) fn place(&self, cid: &Cid) -> Option<Place> {
-        let digest = digest(cid)?;
-        Some(Place::of(*self.clocks.get(&digest)?, digest))
+    pub(crate) fn known(&mut self, digest: &Digest) -> Known {
+        match self.clocks.get(digest) {
+            Some(clock) => Known::Entry(Place::of(*clock, *digest)),
+            None if self.adding.contains(digest) => Known::NoEntry,
+            None => Known::Unsure,
+        }
     }
 
-    /// Those that are no entries here.
-    pub(crate) fn missing(&self, cids: &[Cid]) -> Vec<Cid> {
-        cids.iter().filter(|cid| self.place(cid).is_none()).copied().collect()
+    /// Remembers the clock of an entry that the store knows.
+    pub(crate) fn learn(&mut self, place: &Place) {
+        self.clocks.put(*place.digest(), place.clock());
     }
 
-    /// The record of an entry with these parents; `None` where one of them is no entry.
-    pub(crate) fn record(&self, entry: &Cid, parents: &[Cid]) -> Option<Record> {
-        let parents: Vec<Place> = parents.iter().map(|parent| self.place(parent)).collect::<Option<_>>()?;
-        let clock = 1 + parents.iter().map(Place::clock).max().unwrap_or_default();
-        let parents = parents.iter().map(|parent| *parent.digest()).collect();
-        Some(Record { place: Place::new(clock, entry)?, parents })
+    /// Its record is about to be written; it is no entry before it is [inserted](Self::insert).
+    pub(crate) fn begin(&mut self, place: &Place) {
+        if !self.clocks.contains(place.digest()) {
+            self.adding.insert(*place.digest());
+        }
     }
 
     /// Adds an entry, whose parents are there; answers its rank, or `None` where it was there.
-    pub(crate) fn insert(&mut self, record: &Record) -> Option<usize> {
+    pub(crate) fn insert(&mut self, record: &Record) -> Result<Option<usize>, Absent> {
         let rank = self.order.insert(record.place)?;
-        self.clocks.insert(*record.place.digest(), record.place.clock());
-        for parent in &record.parents {
-            if let Some(clock) = self.clocks.get(parent) {
-                self.heads.remove(&Place::of(*clock, *parent));
+        self.learn(&record.place);
+        self.adding.remove(record.place.digest());
+        if rank.is_some() {
+            for parent in &record.parents {
+                self.heads.remove(parent);
             }
+            self.heads.insert(record.place);
+            self.fresh.push(record.place);
         }
-        self.heads.insert(record.place);
-        Some(rank)
-    }
-
-    /// All entries of a store, in whatever order they were read.
-    pub(crate) fn of(records: &[Record]) -> Self {
-        let places = || records.iter().map(|record| record.place);
-        let followed: HashSet<&Digest> = records.iter().flat_map(|record| &record.parents).collect();
-        Self {
-            clocks: places().map(|place| (*place.digest(), place.clock())).collect(),
-            order: Order::of(places().collect()),
-            heads: places().filter(|place| !followed.contains(place.digest())).collect(),
-        }
+        Ok(rank)
     }
 
     /// Entries that no other one follows, the highest first.
@@ -101,25 +120,33 @@ impl Index {
         self.heads.iter().rev().copied()
     }
 
-    /// The highest of them, as many as an entry may follow.
+    /// The clock of the last one; 0 where there is none.
+    pub(crate) fn last_clock(&self) -> u64 {
+        self.heads.last().map_or(0, Place::clock)
+    }
+
+    /// The highest of them, as many as are told.
     pub(crate) fn highest_heads(&self) -> Vec<Cid> {
         self.heads().take(MAX_PARENTS).map(|head| head.cid()).collect()
     }
 
     /// Entries that stand for all before them: the heads, and 1, 2, 4, … back from the last in the order.
-    pub(crate) fn sample(&self, most: usize) -> Vec<Cid> {
+    pub(crate) fn sample(&mut self, most: usize) -> Result<Vec<Cid>, Absent> {
+        let mut places: Vec<Place> = self.heads().take(most / 2).collect();
         let back = (0..usize::BITS).map(|power| 1_usize << power);
-        let ranks = back.map_while(|back| self.len().checked_sub(1 + back));
-        let places = self.heads().take(most / 2).chain(ranks.filter_map(|rank| self.order.at(rank)));
-        places.take(most).map(|place| place.cid()).collect()
+        let ranks: Vec<usize> = back.map_while(|back| self.len().checked_sub(1 + back)).collect();
+        for rank in ranks.into_iter().take(most - places.len()) {
+            places.extend(self.order.at(rank)?);
+        }
+        Ok(places.iter().map(Place::cid).collect())
     }
 
-    pub(crate) fn rank(&self, place: &Place) -> Option<usize> {
+    pub(crate) fn rank(&mut self, place: &Place) -> Result<Option<usize>, Absent> {
         self.order.rank(place)
     }
 
-    pub(crate) fn from(&self, from: Bound<Place>, most: usize) -> Vec<Place> {
-        self.order.from(from, most)
+    pub(crate) fn from(&mut self, from: Bound<Place>) -> Result<Vec<Place>, Absent> {
+        self.order.from(from)
     }
 }
 
@@ -130,6 +157,7 @@ mod tests {
     use rand::{Rng as _, SeedableRng as _};
 
     use super::*;
+    use crate::place::digest;
 
     /// A log of many writers: each entry follows some of those before it.
     fn log(random: &mut StdRng, entries: usize) -> Vec<(Cid, Vec<Cid>)> {
@@ -143,13 +171,23 @@ mod tests {
         log
     }
 
+    fn place(index: &mut Index, cid: &Cid) -> Option<Place> {
+        match index.known(&digest(cid)?) {
+            Known::Entry(place) => Some(place),
+            Known::NoEntry | Known::Unsure => None,
+        }
+    }
+
     /// Adds entries as they come, each once its parents are there.
     fn grown(mut log: Vec<(Cid, Vec<Cid>)>) -> (Index, Vec<Record>) {
-        let (mut index, mut records) = (Index::default(), Vec::new());
+        let (mut index, mut records) = (Index::new(Order::default(), BTreeSet::new()), Vec::new());
         while !log.is_empty() {
             log.retain(|(entry, parents)| {
-                let Some(record) = index.record(entry, parents) else { return true };
-                index.insert(&record).expect("new");
+                let parents: Option<Vec<Place>> =
+                    parents.iter().map(|parent| place(&mut index, parent)).collect();
+                let Some(parents) = parents else { return true };
+                let record = Record::new(entry, parents).expect("a message");
+                index.insert(&record).expect("in memory").expect("new");
                 records.push(record);
                 false
             });
@@ -157,26 +195,21 @@ mod tests {
         (index, records)
     }
 
-    fn all(index: &Index) -> Vec<Place> {
-        index.from(Bound::Unbounded, usize::MAX)
-    }
-
     #[test]
     fn whoever_has_the_same_entries_has_the_same_order_and_heads() {
         for seed in 0..50 {
             let mut random = StdRng::seed_from_u64(seed);
-            let mut log = log(&mut random, 300);
-            let (first, mut records) = grown(log.clone());
+            let mut log = log(&mut random, 100);
+            let (mut first, _) = grown(log.clone());
             log.shuffle(&mut random);
-            let (second, _) = grown(log.clone());
-            records.shuffle(&mut random);
-            let read = Index::of(&records);
-            for other in [&second, &read] {
-                assert_eq!(all(&first), all(other), "seed {seed}");
-                assert_eq!(first.heads, other.heads, "seed {seed}");
-                assert_eq!(first.clocks, other.clocks, "seed {seed}");
-            }
-            let rank = |cid: &Cid| first.rank(&first.place(cid).expect("there")).expect("there");
+            let (mut second, _) = grown(log.clone());
+            assert_eq!(first.heads, second.heads, "seed {seed}");
+            let mut rank = |cid: &Cid| {
+                let place = place(&mut first, cid).expect("there");
+                let rank = first.rank(&place).expect("in memory");
+                assert_eq!(rank, second.rank(&place).expect("in memory"), "seed {seed}");
+                rank.expect("there")
+            };
             for (entry, parents) in &log {
                 assert!(parents.iter().all(|parent| rank(parent) < rank(entry)), "seed {seed}");
             }
@@ -184,8 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_added_is_no_entry_yet() {
+        let mut index = Index::new(Order::default(), BTreeSet::new());
+        let record = Record::new(&cid(&[1; 32]), vec![]).expect("a message");
+        let known = |index: &mut Index| index.known(record.place.digest());
+        assert!(matches!(known(&mut index), Known::Unsure));
+        index.begin(&record.place);
+        assert!(matches!(known(&mut index), Known::NoEntry));
+        index.insert(&record).expect("in memory");
+        index.begin(&record.place);
+        assert!(matches!(known(&mut index), Known::Entry(place) if place == record.place));
+    }
+
+    #[test]
     fn records_come_back_and_damaged_ones_are_told() {
-        let (_, records) = grown(log(&mut StdRng::seed_from_u64(7), 50));
+        let (index, records) = grown(log(&mut StdRng::seed_from_u64(7), 50));
+        assert_eq!((index.len(), records.len()), (50, 50));
         for record in records {
             let (name, bytes) = (*record.place.digest(), record.encode());
             assert_eq!(Record::decode(name, &bytes).expect("whole"), record);

@@ -1,32 +1,21 @@
 //! The ledger of a node.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_stream::try_stream;
-use carrick_core::{
-    Bytes, Cid, Error, ErrorKind, Node, NodeBuilder, Result, Service, Site, Store, Topic, WeakNode,
-};
+use carrick_core::{Bytes, Cid, Error, ErrorKind, NodeBuilder, Result, Service, Site, Topic};
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use lru::LruCache;
 
-use crate::index::{Index, Record};
-use crate::place::{Digest, Place, digest};
-use crate::sync::Sync;
-use crate::watch::Changes;
-use crate::{Appended, Change, Entry, LedgerConfig, Rule, Watch};
+use crate::inner::Inner;
+use crate::{Appended, Change, Entry, Equivocation, LedgerConfig, Rule, Watch};
 
 /// Characters of a name at most.
 const MAX_NAME: usize = 64;
-/// Refused entries that are remembered: a child of one is refused without being looked at.
-const REFUSED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 /// Changes that are kept while the log is read before them.
 const MEANWHILE: usize = 16_384;
-/// Entries that are looked up at once while the log is read.
-const READ_AT_ONCE: usize = 256;
 
 /// A log that many may write: hash-linked, signed, the same on every node once all have the same entries. Cloning is cheap;
 /// all clones are the same ledger.
@@ -35,52 +24,16 @@ const READ_AT_ONCE: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Ledger(pub(crate) Arc<Inner>);
 
-/// What the ledger, the gate and the tasks share.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    name: String,
-    pub(crate) topic: Topic,
-    pub(crate) rules: Vec<Arc<dyn Rule>>,
-    /// `None` until it is open.
-    pub(crate) index: Mutex<Option<Index>>,
-    pub(crate) changes: Changes,
-    pub(crate) refused: Mutex<LruCache<Digest, ()>>,
-    /// Held while an entry is made, so that the next one follows it.
-    appending: tokio::sync::Mutex<()>,
-    /// The node, which holds the ledger.
-    pub(crate) node: Mutex<WeakNode>,
-    pub(crate) sync: Sync,
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Ledger {
     /// A ledger by its name, with rules of one's own, which are asked in this order. Its topic is `ledger/NAME`.
     ///
     /// # Errors
     /// `Config` for a name that is not 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-`.
     pub fn new(name: &str, rules: Vec<Arc<dyn Rule>>) -> Result<Self> {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) {
-            let detail = format!("{name:?} is no name of a ledger");
-            return Err(Error::new(ErrorKind::Config, "ledger", detail)
-                .mend(format!("take 1 to {MAX_NAME} of a-z, 0-9, '.', '_' and '-'")));
-        }
+        check_name(name, "a ledger")?;
         let topic = Topic::new(format!("ledger/{name}"))?;
-        let sync = Sync::new(Topic::reserved(format!("carrick/heads/{name}"))?);
-        Ok(Self(Arc::new(Inner {
-            name: name.to_owned(),
-            sync,
-            topic,
-            rules,
-            index: Mutex::default(),
-            changes: Changes::new(),
-            refused: Mutex::new(LruCache::sparse(REFUSED)),
-            appending: tokio::sync::Mutex::default(),
-            node: Mutex::default(),
-        })))
+        let heads = Topic::reserved(format!("carrick/heads/{name}"))?;
+        Ok(Self(Arc::new_cyclic(|me| Inner::new(me, name, topic, heads, rules))))
     }
 
     /// Opens what a configuration says, as `[ledger.NAME]`.
@@ -88,7 +41,7 @@ impl Ledger {
         Self::new(&site.instance, config.rules())
     }
 
-    /// Puts it into a node that is being built; [`Node::service`] finds it by its name.
+    /// Puts it into a node that is being built; [`Node::service`](carrick_core::Node::service) finds it by its name.
     pub fn mount(&self, builder: NodeBuilder) -> NodeBuilder {
         let ledger: Arc<dyn Service> = Arc::new(self.clone());
         builder.service_at(&self.0.name, move |_| async move { Ok(ledger) })
@@ -114,12 +67,9 @@ impl Ledger {
     /// # Cancel safety
     /// Dropping the future leaves it open whether it was made.
     pub async fn append(&self, payload: impl Into<Bytes> + Send) -> Result<Appended> {
-        let node = self.0.node()?;
-        let _turn = self.0.appending.lock().await;
-        let parents = self.0.with_index(Index::highest_heads)?;
-        let published = node.publish_following(&self.0.topic, payload, parents).await?;
+        let published = self.0.make(payload.into()).await?;
         let cid = *published.id.cid();
-        let place = self.0.with_index(|index| index.place(&cid))?;
+        let place = self.0.place(&cid).await?;
         let place = place.ok_or_else(|| Error::new(ErrorKind::Closed, "append", "the ledger closed"))?;
         Ok(Appended { cid, clock: place.clock() })
     }
@@ -137,7 +87,16 @@ impl Ledger {
     /// # Errors
     /// `Closed` before the node is open and after it closed.
     pub fn count(&self) -> Result<usize> {
-        self.0.with_index(Index::len)
+        self.0.with_index(|index| index.len())
+    }
+
+    /// How many entries it has at least once it has caught up with the nodes that told theirs: by their own word, which may be
+    /// a lie.
+    ///
+    /// # Errors
+    /// `Closed` before the node is open and after it closed.
+    pub fn expected(&self) -> Result<u64> {
+        Ok(self.0.sync.furthest().max(self.count()? as u64))
     }
 
     /// An entry by its CID; `None` where there is none.
@@ -151,9 +110,12 @@ impl Ledger {
     /// The rank of an entry, from 0; `None` where there is none.
     ///
     /// # Errors
-    /// `Closed` before the node is open and after it closed.
-    pub fn rank(&self, cid: &Cid) -> Result<Option<usize>> {
-        self.0.with_index(|index| index.rank(&index.place(cid)?))
+    /// What the store answers; `Closed`.
+    pub async fn rank(&self, cid: &Cid) -> Result<Option<usize>> {
+        match self.0.place(cid).await? {
+            Some(place) => self.0.ask(|index| index.rank(&place)).await,
+            None => Ok(None),
+        }
     }
 
     /// The entries in their order, from one of them on or from the first. What comes while it is read is among them where it
@@ -166,10 +128,10 @@ impl Ledger {
         Box::pin(try_stream! {
             let mut next = match from {
                 None => Bound::Unbounded,
-                Some(cid) => Bound::Included(inner.with_index(|index| index.place(&cid))?.ok_or_else(|| absent(&cid))?),
+                Some(cid) => Bound::Included(inner.place(&cid).await?.ok_or_else(|| absent(&cid))?),
             };
             loop {
-                let places = inner.with_index(|index| index.from(next, READ_AT_ONCE))?;
+                let places = inner.ask(|index| index.from(next)).await?;
                 let Some(last) = places.last() else { break };
                 next = Bound::Excluded(*last);
                 for place in places {
@@ -177,6 +139,16 @@ impl Ledger {
                 }
             }
         })
+    }
+
+    /// Where authors equivocated: of each number that one author gave to several entries, the first in the order with each other
+    /// one. All nodes with the same entries list the same, by author and number. The node tells each as
+    /// [`Event::Equivocation`](carrick_core::Event::Equivocation) when its second entry comes.
+    ///
+    /// # Errors
+    /// What the store answers; `Closed`.
+    pub fn equivocations(&self) -> BoxStream<'static, Result<Equivocation>> {
+        Arc::clone(&self.0).equivocations()
     }
 
     /// What changes from now on.
@@ -216,95 +188,20 @@ impl Ledger {
             }
         })
     }
-
-    /// Reads the whole log and checks it: every entry is there, signed, and stands where its parents put it. Answers how many
-    /// there are.
-    ///
-    /// # Errors
-    /// `Integrity` with the first fault; what the store answers, `Closed`.
-    pub async fn verify(&self) -> Result<u64> {
-        let (mut entries, mut checked) = (self.entries(None), 0);
-        while let Some(entry) = entries.try_next().await? {
-            let record = self.0.with_index(|index| index.record(entry.cid(), entry.parents()))?;
-            let stands = record.is_some_and(|record| record.place.clock() == entry.clock());
-            if !stands {
-                let detail = format!("the entry {} does not stand where its parents put it", entry.cid());
-                return Err(Error::new(ErrorKind::Integrity, "verify", detail));
-            }
-            checked += 1;
-        }
-        Ok(checked)
-    }
 }
 
-fn absent(cid: &Cid) -> Error {
+/// # Errors
+/// `Config` for a name that is not 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-`.
+pub(crate) fn check_name(name: &str, of: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    if !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(fits) {
+        return Ok(());
+    }
+    let detail = format!("{name:?} is no name of {of}");
+    Err(Error::new(ErrorKind::Config, "ledger", detail)
+        .mend(format!("take 1 to {MAX_NAME} of a-z, 0-9, '.', '_' and '-'")))
+}
+
+pub(crate) fn absent(cid: &Cid) -> Error {
     Error::new(ErrorKind::NotFound, "ledger", format!("{cid} is no entry here"))
-}
-
-impl Inner {
-    pub(crate) fn node(&self) -> Result<Node> {
-        lock(&self.node).upgrade().ok_or_else(closed)
-    }
-
-    pub(crate) fn with_index<T>(&self, ask: impl FnOnce(&Index) -> T) -> Result<T> {
-        lock(&self.index).as_ref().map(ask).ok_or_else(closed)
-    }
-
-    pub(crate) async fn entry(&self, cid: &Cid) -> Result<Option<Entry>> {
-        match self.with_index(|index| index.place(cid))? {
-            Some(place) => self.read(&place).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The entry at a place of the index.
-    async fn read(&self, place: &Place) -> Result<Entry> {
-        let message = self.node()?.message(&place.id()).await?;
-        message.and_then(|message| Entry::new(place.clock(), message)).ok_or_else(|| {
-            let detail = format!("the entry {} is not in the store any more", place.cid());
-            Error::new(ErrorKind::Integrity, "ledger", detail)
-                .mend("have it fetched again: carrick get, from a node that has it")
-        })
-    }
-
-    /// Where the record of an entry stands in the store.
-    fn key(&self, cid: &Cid) -> String {
-        format!("{}{cid}", self.prefix())
-    }
-
-    fn prefix(&self) -> String {
-        format!("ledger/{}/", self.name)
-    }
-
-    /// Reads which entries there are.
-    pub(crate) async fn load(&self, store: &dyn Store) -> Result<()> {
-        let prefix = self.prefix();
-        let mut listed = store.list_meta(&prefix);
-        let mut records = Vec::new();
-        while let Some((key, record)) = listed.try_next().await? {
-            let name = key.strip_prefix(&prefix).and_then(|name| digest(&name.parse().ok()?));
-            let name = name.ok_or_else(|| {
-                Error::new(ErrorKind::Integrity, "open", format!("{key:?} in the store names no entry"))
-            })?;
-            records.push(Record::decode(name, &record)?);
-        }
-        *lock(&self.index) = Some(Index::of(&records));
-        Ok(())
-    }
-
-    /// Adds an entry that every check let through.
-    pub(crate) async fn add(&self, store: &dyn Store, entry: Entry, record: &Record) -> Result<()> {
-        store.set_meta(&[(self.key(entry.cid()), Some(record.encode().into()))]).await?;
-        let mut index = lock(&self.index);
-        let index = index.as_mut().ok_or_else(closed)?;
-        let Some(at) = index.insert(record) else { return Ok(()) };
-        let last = at + 1 == index.len();
-        // Told under the lock: in the order in which they came.
-        self.changes.tell(if last { Change::Appended(entry) } else { Change::Inserted { at, entry } });
-        Ok(())
-    }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "ledger", "the ledger is not open")
 }

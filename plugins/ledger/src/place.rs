@@ -1,12 +1,14 @@
 //! Where an entry stands in the order.
 
-use carrick_core::{Cid, DAG_CBOR, MessageId};
-use cid::multihash::Multihash;
+use carrick_core::{Cid, MessageId};
+/// What names an entry, or a page; an entry's CID, or a page's.
+pub(crate) use carrick_core::{Digest, cid_of_digest as cid, digest_of as digest};
 
-/// Multihash code of SHA-256, by which every message is named.
-const SHA2_256: u64 = 0x12;
-/// Bytes of a SHA-256 digest.
-const DIGEST: usize = 32;
+/// Bytes of a digest.
+const DIGEST: usize = size_of::<Digest>();
+/// Bytes of a clock, and of a place.
+pub(crate) const CLOCK: usize = 8;
+pub(crate) const PLACE: usize = CLOCK + DIGEST;
 
 /// Where an entry stands: first by its clock, then by its CID, of which only the digest differs between entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,9 +16,6 @@ pub(crate) struct Place {
     clock: u64,
     digest: Digest,
 }
-
-/// What names an entry.
-pub(crate) type Digest = [u8; DIGEST];
 
 impl Place {
     /// The place of an entry that has this clock; `None` for the CID of what is no message.
@@ -26,6 +25,21 @@ impl Place {
 
     pub(crate) fn of(clock: u64, digest: Digest) -> Self {
         Self { clock, digest }
+    }
+
+    /// Its bytes in a record: the clock, big-endian, and the digest.
+    pub(crate) fn to_bytes(self) -> [u8; PLACE] {
+        let mut bytes = [0; PLACE];
+        bytes[..CLOCK].copy_from_slice(&self.clock.to_be_bytes());
+        bytes[CLOCK..].copy_from_slice(&self.digest);
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; PLACE]) -> Self {
+        let (mut clock, mut digest) = ([0; CLOCK], [0; DIGEST]);
+        clock.copy_from_slice(&bytes[..CLOCK]);
+        digest.copy_from_slice(&bytes[CLOCK..]);
+        Self { clock: u64::from_be_bytes(clock), digest }
     }
 
     /// 1 + the highest clock among the parents; 1 where there is none.
@@ -46,17 +60,4 @@ impl Place {
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
     }
-}
-
-/// What names an entry; `None` for the CID of what is no message.
-pub(crate) fn digest(cid: &Cid) -> Option<Digest> {
-    let hash = cid.hash();
-    let is_message = cid.codec() == DAG_CBOR && hash.code() == SHA2_256;
-    is_message.then(|| hash.digest().try_into().ok()).flatten()
-}
-
-/// The CID of the entry that is named so.
-pub(crate) fn cid(digest: &Digest) -> Cid {
-    // A digest of 32 bytes always fits.
-    Cid::new_v1(DAG_CBOR, Multihash::wrap(SHA2_256, digest).unwrap_or_default())
 }

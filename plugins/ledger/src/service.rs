@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carrick_core::{Node, Result, Service, Topic, TopicRules, Validator, WeakNode, async_trait};
 
 use crate::Ledger;
-use crate::ledger::lock;
+use crate::inner::lock;
 use crate::sync;
 
 #[async_trait]
@@ -20,6 +20,7 @@ impl Service for Ledger {
 
     async fn start(&self, node: Node) -> Result<()> {
         let inner = &self.0;
+        inner.numbers.fit(node.limits());
         inner.load(&**node.store()).await?;
         *lock(&inner.node) = node.downgrade();
         let entries = node.subscribe(&inner.topic).await?;
@@ -30,8 +31,12 @@ impl Service for Ledger {
 
     async fn stop(&self) -> Result<()> {
         self.0.sync.end().await;
+        let saved = match self.0.node() {
+            Ok(node) => self.0.save(&**node.store(), None).await.map(drop),
+            Err(_) => Ok(()),
+        };
         *lock(&self.0.node) = WeakNode::default();
-        lock(&self.0.index).take();
-        Ok(())
+        self.0.unload();
+        saved
     }
 }

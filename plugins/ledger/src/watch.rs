@@ -8,6 +8,7 @@ use futures::Stream;
 use futures::stream::BoxStream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::Entry;
 
@@ -58,9 +59,12 @@ impl std::fmt::Debug for Watch {
     }
 }
 
+/// A change, and when it happened.
+pub(crate) type Told = (Instant, Change);
+
 /// Where changes are told.
 #[derive(Debug)]
-pub(crate) struct Changes(broadcast::Sender<Change>);
+pub(crate) struct Changes(broadcast::Sender<Told>);
 
 impl Changes {
     pub(crate) fn new() -> Self {
@@ -69,13 +73,17 @@ impl Changes {
 
     pub(crate) fn tell(&self, change: Change) {
         // Nobody need watch.
-        let _ = self.0.send(change);
+        let _ = self.0.send((Instant::now(), change));
+    }
+
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Told> {
+        self.0.subscribe()
     }
 
     pub(crate) fn watch(&self) -> Watch {
         let changes =
-            futures::stream::unfold(self.0.subscribe(), async |mut changes| match changes.recv().await {
-                Ok(change) => Some((change, changes)),
+            futures::stream::unfold(self.listen(), async |mut changes| match changes.recv().await {
+                Ok((_, change)) => Some((change, changes)),
                 Err(RecvError::Lagged(missed)) => Some((Change::Lagged(missed), changes)),
                 Err(RecvError::Closed) => None,
             });

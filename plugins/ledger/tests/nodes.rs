@@ -1,91 +1,19 @@
 //! Ledgers of real nodes, in one process and in virtual time.
 
+mod member;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use carrick_core::{
-    Bytes, Cid, ErrorKind, Keypair, MemoryStore, NetworkId, Node, PeerAddr, Result, Store, Verdict,
-    async_trait,
+    Block, Bytes, Context, ErrorKind, Keypair, MemoryStore, Message, NetworkId, Node, NodeBuilder, Result,
+    Topic, Validator, Verdict, async_trait,
 };
 use carrick_plugin_ledger::{Change, Entry, Ledger, Past, Rule};
 use carrick_transport_memory::MemoryNetwork;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
 
-/// Longer than anything takes, in virtual time.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-struct Member {
-    node: Node,
-    ledger: Ledger,
-}
-
-impl Member {
-    async fn open(wire: &MemoryNetwork) -> Self {
-        Self::with(wire, Keypair::generate_ed25519(), Arc::new(MemoryStore::default()), vec![]).await
-    }
-
-    async fn with(
-        wire: &MemoryNetwork,
-        key: Keypair,
-        store: Arc<dyn Store>,
-        rules: Vec<Arc<dyn Rule>>,
-    ) -> Self {
-        let ledger = Ledger::new("test", rules).expect("a name");
-        let node = Node::builder().network(NetworkId::new("test").expect("a network"));
-        let node = node.identity(key).store(store).mount("memory", wire.transport());
-        Self { node: ledger.mount(node).open().await.expect("opens"), ledger }
-    }
-
-    async fn meet(&self, other: &Self) {
-        self.node.connect(&PeerAddr::from(other.node.listen_addrs().remove(0))).await.expect("connects");
-    }
-
-    /// Connects, and waits until both take part.
-    async fn join(&self, other: &Self) {
-        self.meet(other).await;
-        for member in [self, other] {
-            member.node.ready(member.ledger.topic(), 1).await.expect("ready");
-        }
-    }
-
-    async fn append(&self, payload: &str) -> Cid {
-        self.ledger.append(payload.to_owned()).await.expect("appends").cid
-    }
-
-    /// Waits until it has so many entries.
-    async fn until(&self, entries: usize) {
-        let mut changes = self.ledger.watch();
-        let grown = async {
-            while self.ledger.count().expect("open") < entries {
-                changes.next().await.expect("open");
-            }
-        };
-        let grown = timeout(PATIENCE, grown).await;
-        let count = self.ledger.count().expect("open");
-        assert!(grown.is_ok(), "{count} of {entries} entries came to {}", self.node.peer_id());
-    }
-
-    async fn log(&self) -> Vec<Cid> {
-        let entries = self.ledger.entries(None).map_ok(|entry| *entry.cid());
-        entries.try_collect().await.expect("reads")
-    }
-}
-
-/// Waits until all have so many entries, and compares them.
-async fn agree(members: &[&Member], entries: usize) -> Vec<Cid> {
-    for member in members {
-        member.until(entries).await;
-    }
-    let log = members[0].log().await;
-    assert_eq!(log.len(), entries);
-    for member in members {
-        assert_eq!(member.log().await, log);
-        assert_eq!(member.ledger.heads().expect("open"), members[0].ledger.heads().expect("open"));
-        assert_eq!(member.ledger.verify().await.expect("sound"), entries as u64);
-    }
-    log
-}
+use member::{Member, PATIENCE, agree};
 
 #[tokio::test(start_paused = true)]
 async fn many_writers_end_with_the_same_log() {
@@ -114,6 +42,18 @@ async fn an_author_never_loses_the_thread() {
         assert_eq!(entry.parents(), at.checked_sub(1).map(|before| *entries[before].cid()).as_slice());
         assert!(made.iter().any(|made| made.cid == *entry.cid() && made.clock == entry.clock()));
     }
+}
+
+/// What a reader has not stored yet is there for what follows it: it asks nobody.
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_taken_as_it_comes() {
+    let wire = MemoryNetwork::new(12);
+    let (writer, reader) = (Member::open(&wire).await, Member::open(&wire).await);
+    writer.join(&reader).await;
+    let appends = (0..200).map(|n| writer.ledger.append(format!("{n}")));
+    futures::future::try_join_all(appends).await.expect("appends");
+    agree(&[&writer, &reader], 200).await;
+    assert_eq!((reader.node.counter("deferred"), reader.node.counter("ignored")), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,15 +135,7 @@ impl Rule for NotBad {
 #[tokio::test(start_paused = true)]
 async fn what_a_rule_refuses_gets_nowhere_and_neither_does_what_follows_it() {
     let wire = MemoryNetwork::new(6);
-    let strict = async || {
-        Member::with(
-            &wire,
-            Keypair::generate_ed25519(),
-            Arc::new(MemoryStore::default()),
-            vec![Arc::new(NotBad)],
-        )
-        .await
-    };
+    let strict = async || Member::ruled(&wire, vec![Arc::new(NotBad)]).await;
     let (lax, one, other) = (Member::open(&wire).await, strict().await, strict().await);
     let good = lax.append("good").await;
     let bad = lax.append("bad").await;
@@ -225,6 +157,45 @@ async fn what_a_rule_refuses_gets_nowhere_and_neither_does_what_follows_it() {
     assert_eq!(one.ledger.count().expect("open"), 2);
 }
 
+/// Takes messages of another topic that name a head of the ledger.
+#[derive(Debug)]
+struct NamesAHead(Ledger);
+
+#[async_trait]
+impl Validator for NamesAHead {
+    async fn message(&self, _: &Context<'_>, message: &Message) -> Verdict {
+        if message.topic() == self.0.topic() {
+            return Verdict::Accept;
+        }
+        match self.0.heads() {
+            Ok(heads) if heads.iter().any(|head| *message.payload() == head.to_string()) => Verdict::Accept,
+            _ => Verdict::Ignore("it names no head".into()),
+        }
+    }
+
+    async fn block(&self, _: &Context<'_>, _: &Block) -> Verdict {
+        Verdict::Accept
+    }
+
+    async fn accepted(&self, _: &Context<'_>, _: &Message) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validator_of_another_topic_reads_the_heads_of_a_ledger_that_it_holds() {
+    let wire = MemoryNetwork::new(13);
+    let judged = |node: NodeBuilder, ledger: &Ledger| node.validator(Arc::new(NamesAHead(ledger.clone())));
+    let member = Member::made(&wire, vec![], judged).await;
+    let topic = Topic::new("chat").expect("a topic");
+    let head = member.append("first").await;
+    member.node.publish(&topic, head.to_string()).await.expect("it names the head");
+    let next = member.append("next").await;
+    let refused = member.node.publish(&topic, head.to_string()).await.expect_err("it is none any more");
+    assert_eq!(refused.kind(), ErrorKind::Rejected);
+    member.node.publish(&topic, next.to_string()).await.expect("it names the head");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_entry_is_told_with_its_rank() {
     let wire = MemoryNetwork::new(7);
@@ -237,7 +208,7 @@ async fn a_late_entry_is_told_with_its_rank() {
     one.meet(&other).await;
     let change = timeout(PATIENCE, changes.next()).await.expect("in time").expect("open");
     let Change::Inserted { at, entry } = change else { panic!("{change:?}") };
-    assert_eq!((*entry.cid(), Some(at)), (lone, one.ledger.rank(&lone).expect("open")));
+    assert_eq!((*entry.cid(), Some(at)), (lone, one.ledger.rank(&lone).await.expect("open")));
     assert!(at < 2, "{at}");
     let next = one.append("next").await;
     let change = changes.next().await.expect("open");
@@ -267,6 +238,17 @@ fn a_name_is_checked() {
     for bad in ["", "A", "a/b", "ü", &"a".repeat(65)] {
         assert_eq!(Ledger::new(bad, vec![]).expect_err(bad).kind(), ErrorKind::Config);
     }
+}
+
+/// Two of one name would take each other's entries for their own.
+#[tokio::test]
+async fn a_node_has_one_ledger_of_a_name() {
+    let [one, other] = [(); 2].map(|()| Ledger::new("twice", vec![]).expect("a name"));
+    let node = Node::builder().network(NetworkId::new("test").expect("a network"));
+    let node = node.mount("memory", MemoryNetwork::new(11).transport());
+    let refused = other.mount(one.mount(node)).open().await.expect_err("two of a name");
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    assert!(refused.to_string().contains("ledger/twice"), "{refused}");
 }
 
 #[tokio::test]
