@@ -1,19 +1,19 @@
 //! Kubo daemons, driven through `kubo_peer.py`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Result, SCRIPTS, install};
+use crate::peer::parsed;
+use crate::script::Script;
+use crate::{Result, install, program, script};
 
-/// Longer than a daemon takes to start on a busy machine.
+/// Longer than `kubo_peer.py` gives a daemon to start.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running daemon.
@@ -23,17 +23,53 @@ pub struct Daemon {
     pub id: String,
     /// Its RPC, `http://127.0.0.1:PORT`; stays the same when it is started again.
     pub api: String,
+    /// The same as a multiaddr.
+    pub api_multiaddr: String,
     /// The same on a Unix socket, with `--unix`.
     pub api_unix: Option<String>,
     /// Where other daemons reach it, each with `/p2p/ID`.
     pub addrs: Vec<String>,
+    /// Its process.
+    pub pid: u32,
     /// The program `ipfs` that runs it.
     pub program: PathBuf,
+    /// Its repository.
+    pub repo: PathBuf,
     /// What its RPC demands as `Authorization`, with `--bearer` or `--basic`.
     pub authorization: Option<String>,
 }
 
 impl Daemon {
+    /// Runs a command of the program `ipfs` over its RPC, as `["cat", CID]`, and gives what it writes.
+    ///
+    /// # Errors
+    /// The command fails, or does not end within 90 s.
+    pub fn ipfs(&self, args: &[&str]) -> Result<Vec<u8>> {
+        self.ipfs_with(args, b"")
+    }
+
+    /// The same for a command that reads standard input, as `["add", "-Q"]`.
+    ///
+    /// # Errors
+    /// The command fails, or does not end within 90 s.
+    pub fn ipfs_with(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        let mut command = Command::new(&self.program);
+        let foreign = |name: &str| name.starts_with("IPFS_") || name.to_ascii_lowercase().contains("proxy");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
+            command.env_remove(name);
+        }
+        command
+            .env("IPFS_PATH", &self.repo)
+            .env("IPFS_TELEMETRY", "off")
+            .args(["--api", &self.api_multiaddr]);
+        if let Some((scheme, secret)) =
+            self.authorization.as_deref().and_then(|header| header.split_once(' '))
+        {
+            command.arg("--api-auth").arg(format!("{}:{secret}", scheme.to_ascii_lowercase()));
+        }
+        program::run(command.args(args), input.to_vec(), PATIENCE)
+    }
+
     /// Calls its RPC as any other program does: a command with its query, and a file where the command takes one.
     ///
     /// # Errors
@@ -75,10 +111,7 @@ const END: &str = "\r\n--part--\r\n";
 /// Some daemons with repositories of their own, on loopback. They end when this is dropped, and when the process ends.
 #[derive(Debug)]
 pub struct Kubo {
-    child: Child,
-    /// `None` once it is being dropped: its end is what ends the daemons.
-    orders: Option<ChildStdin>,
-    answers: Receiver<String>,
+    script: Script,
     daemons: Vec<Daemon>,
 }
 
@@ -91,23 +124,12 @@ impl Kubo {
         if std::env::var_os("CARRICK_IPFS").is_none() {
             install("kubo")?;
         }
-        let script = Path::new(SCRIPTS).join("kubo_peer.py");
-        let mut child = Command::new("python3")
-            .arg(script)
-            .args(["run", &count.to_string()])
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("python3 runs the peers, and cannot be started: {e}"))?;
-        let lines = BufReader::new(child.stdout.take().ok_or("its output is piped")?).lines();
-        let (tell, answers) = channel();
-        thread::spawn(move || lines.map_while(std::io::Result::ok).try_for_each(|line| tell.send(line)));
-        let orders = child.stdin.take();
-        let mut kubo = Self { child, orders, answers, daemons: vec![] };
+        let mut command = Command::new("python3");
+        command.arg(script("kubo_peer.py")).args(["run", &count.to_string()]).args(options);
+        let script = Script::start("kubo_peer.py", &mut command)?;
+        let mut kubo = Self { script, daemons: vec![] };
         for _ in 0..count {
-            let ready = kubo.line()?;
-            let daemon = serde_json::from_str(&ready).map_err(|e| format!("{ready}: {e}"))?;
+            let daemon = parsed(kubo.script.line(PATIENCE)?)?;
             kubo.daemons.push(daemon);
         }
         Ok(kubo)
@@ -116,6 +138,14 @@ impl Kubo {
     /// The daemons, in their order.
     pub fn daemons(&self) -> &[Daemon] {
         &self.daemons
+    }
+
+    /// Runs a command of the program `ipfs` against a daemon, see [`Daemon::ipfs`].
+    ///
+    /// # Errors
+    /// There is no such daemon, the command fails, or does not end within 90 s.
+    pub fn ipfs(&self, n: usize, args: &[&str]) -> Result<Vec<u8>> {
+        self.daemons.get(n).ok_or("there is no such daemon")?.ipfs(args)
     }
 
     /// Kills a daemon as a crash does.
@@ -132,8 +162,7 @@ impl Kubo {
     /// What went wrong.
     pub fn start(&mut self, n: usize) -> Result<()> {
         let answer = self.order(&json!({"op": "start", "n": n}))?;
-        let daemon = Daemon::deserialize(&answer["r"]).map_err(|e| format!("{answer}: {e}"))?;
-        *self.daemons.get_mut(n).ok_or("there is no such daemon")? = daemon;
+        *self.daemons.get_mut(n).ok_or("there is no such daemon")? = parsed(answer)?;
         Ok(())
     }
 
@@ -170,22 +199,7 @@ impl Kubo {
     }
 
     fn order(&mut self, order: &Value) -> Result<Value> {
-        let orders = self.orders.as_mut().ok_or("the daemons are being ended")?;
-        writeln!(orders, "{order}").map_err(|e| format!("kubo_peer.py is gone: {e}"))?;
-        let line = self.line()?;
-        let answer: Value = serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))?;
-        if answer["ok"] == true { Ok(answer) } else { Err(format!("{order}: {answer}")) }
-    }
-
-    fn line(&self) -> Result<String> {
-        self.answers.recv_timeout(PATIENCE).map_err(|e| format!("kubo_peer.py does not answer: {e}"))
-    }
-}
-
-impl Drop for Kubo {
-    fn drop(&mut self) {
-        self.orders = None;
-        let _ = self.child.wait();
+        self.script.ask(order, PATIENCE)
     }
 }
 
