@@ -1,0 +1,155 @@
+//! The handle: what the rest of the transport asks of routing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use carrick_core::{Cid, Error, ErrorKind, Host, Multiaddr, PeerId, Result};
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::jobs::{Provider, Reply, TooMany};
+use super::saver::Saver;
+use super::schedule::Outcome;
+
+/// Questions that may wait for the swarm; who asks waits for room.
+pub(super) const WAITING: usize = 256;
+/// Most providers that one search answers.
+pub(crate) const MAX_PROVIDERS: usize = 256;
+/// How long an answer may take in all: two rounds of a lookup, and a turn.
+const DEADLINE: Duration = Duration::from_secs(150);
+
+/// A question on its way to the swarm.
+#[derive(Debug)]
+pub(super) enum Command {
+    Announce { root: Bytes, reply: Reply },
+    Withdraw { root: Bytes, reply: oneshot::Sender<()> },
+    Providers { key: Bytes, limit: usize, to: mpsc::Sender<Provider> },
+    Peer { peer: PeerId, reply: oneshot::Sender<Vec<Multiaddr>> },
+}
+
+/// Announces, and finds providers and peers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Finder {
+    host: Host,
+    commands: mpsc::Sender<Command>,
+    saver: Saver,
+}
+
+impl Finder {
+    pub(super) fn new(host: Host, commands: mpsc::Sender<Command>, saver: Saver) -> Self {
+        Self { host, commands, saver }
+    }
+
+    /// Tells the network that this node provides a root, now and again until it is [withdrawn](Self::withdraw), also after a
+    /// restart. Does nothing without a table.
+    ///
+    /// What is provided is named by the hash alone, as Kubo does: two CIDs with one hash are one.
+    ///
+    /// # Errors
+    /// `NoPeers` when nobody was there, `Timeout`: the root is provided all the same, and announced when there is somebody;
+    /// `Full` when as many roots are provided as may be; `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the root is provided; an announcement that began goes on.
+    pub(crate) async fn announce(&self, root: &Cid) -> Result<()> {
+        let root = key(root);
+        match self.ask("announce", |reply| Command::Announce { root, reply }).await? {
+            Ok(Outcome::Told) => Ok(()),
+            Ok(Outcome::NoPeers) => {
+                Err(self.failed(ErrorKind::NoPeers, "announce", "nobody is there to tell yet"))
+            }
+            Ok(Outcome::Timeout) => Err(self.failed(
+                ErrorKind::Timeout,
+                "announce",
+                "the peers nearest to it did not answer in time",
+            )),
+            Err(TooMany) => Err(self.failed(
+                ErrorKind::Full,
+                "announce",
+                &format!("{} roots are announced, and no more may be", super::MAX_ROOTS),
+            )),
+        }
+    }
+
+    /// Ends [`announce`](Self::announce); what others were told lives out its time, at most 48 hours.
+    ///
+    /// # Errors
+    /// `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether it is still provided.
+    pub(crate) async fn withdraw(&self, root: &Cid) -> Result<()> {
+        let root = key(root);
+        self.ask("withdraw", |reply| Command::Withdraw { root, reply }).await
+    }
+
+    /// Peers that say they have what a CID names, as they are found, each once, at most `limit` and
+    /// [`MAX_PROVIDERS`]; this node itself and peers that are not admitted are left out. Their addresses may be none, where
+    /// nobody knew them.
+    ///
+    /// Ends when nobody nearer is left to ask, or after some time. Dropping the stream ends the search.
+    pub(crate) fn providers(&self, cid: &Cid, limit: usize) -> BoxStream<'static, Provider> {
+        let limit = limit.min(MAX_PROVIDERS);
+        if limit == 0 {
+            return stream::empty().boxed();
+        }
+        let (to, found) = mpsc::channel(limit);
+        let (key, commands) = (key(cid), self.commands.clone());
+        let begun = async move {
+            // When the swarm has ended, the other end of `found` goes with the command.
+            let _ = commands.send(Command::Providers { key, limit, to }).await;
+            stream::unfold(found, |mut found| async { Some((found.recv().await?, found)) })
+        };
+        begun.flatten_stream().take_until(sleep(DEADLINE)).boxed()
+    }
+
+    /// Where a peer listens, as the network knows it; none when nobody does. What this node knew before comes first.
+    ///
+    /// # Errors
+    /// `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the search.
+    pub(crate) async fn find_peer(&self, peer: PeerId) -> Result<Vec<Multiaddr>> {
+        self.ask("find_peer", |reply| Command::Peer { peer, reply }).await
+    }
+
+    /// Writes what must survive a restart and is not on the disk yet: before the transport closes.
+    ///
+    /// # Errors
+    /// Those of [`Host::save`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        self.saver.flush().await
+    }
+
+    async fn ask<T>(
+        &self,
+        what: &'static str,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            let closed = || self.failed(ErrorKind::Closed, what, "the transport is closed");
+            self.commands.send(command(reply)).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())
+        };
+        match timeout(DEADLINE, asked).await {
+            Ok(answered) => answered,
+            Err(_) => Err(self.failed(ErrorKind::Timeout, what, "the network did not answer in time")),
+        }
+    }
+
+    fn failed(&self, kind: ErrorKind, operation: &'static str, detail: &str) -> Error {
+        Error::new(kind, operation, detail).on(self.host.instance().to_owned())
+    }
+}
+
+/// What content is called in a table: its hash.
+pub(super) fn key(cid: &Cid) -> Bytes {
+    cid.hash().to_bytes().into()
+}

@@ -1,0 +1,88 @@
+//! Routing: who has which content, and where peers are.
+//!
+//! Kademlia tables, spoken by the library: one among the nodes of this network (`private`), Kubo's of the LAN (`lan`), the
+//! public one beside it (`ipfs`), or none. What the library leaves to others is here: which addresses are told and taken, a
+//! record store in which strangers cannot do harm, roots that are announced evenly and again after a restart, and where peers
+//! were met.
+//!
+//! [`open`] gives two ends. The [`Behaviour`] is a part of the swarm's: it answers what identify told by
+//! [`identified`](Behaviour::identified) and needs nothing else, neither ticks nor events. The [`Finder`] is the handle for
+//! everybody else. Nothing in the swarm's task waits; what must survive a restart is written by a task of its own.
+//!
+//! Bounds: [`WAITING`](finder::WAITING) questions wait and 64 are under way, of which 8 announcements that are only due again;
+//! [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of strangers as [`Bounds`](records::Bounds) says.
+
+mod behaviour;
+mod book;
+mod config;
+mod dht;
+mod entries;
+mod finder;
+mod found;
+mod jobs;
+mod own;
+mod questions;
+mod records;
+mod remotes;
+mod roots;
+mod saver;
+mod schedule;
+mod search;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use carrick_core::{Host, Result};
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub(crate) use self::behaviour::Behaviour;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::book::{is_known, known};
+pub use self::config::{DhtMode, Routing};
+pub(crate) use self::config::{REPROVIDE_S, Settings, check_reprovide};
+pub(crate) use self::finder::Finder;
+use self::roots::Roots;
+use self::saver::Saver;
+
+/// Most roots that one node announces.
+pub(crate) const MAX_ROOTS: usize = 1 << 18;
+
+/// Sets routing up, and takes back what an earlier life saved: the roots provided and the peers met.
+///
+/// # Errors
+/// `Config` for a network whose name is no part of a protocol's name; those of [`Host::recall`].
+pub(crate) async fn open(settings: &Settings, host: &Host) -> Result<(Behaviour, Finder)> {
+    let saver = Saver::new(host);
+    let (commands, receiver) = mpsc::channel(finder::WAITING);
+    let mut looks = interval(behaviour::LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut behaviour = Behaviour {
+        host: host.clone(),
+        scope: settings.routing.scope(),
+        tables: tables::Tables::new(settings, host)?,
+        commands: receiver,
+        jobs: jobs::Jobs::default(),
+        roots: Roots::new(saver.clone(), settings.reprovide),
+        book: book::Book::new(saver.clone(), book::MAX),
+        remotes: remotes::Remotes::default(),
+        looks,
+        looked: 0,
+    };
+    restore(&mut behaviour, host).await?;
+    Ok((behaviour, Finder::new(host.clone(), commands, saver)))
+}
+
+async fn restore(behaviour: &mut Behaviour, host: &Host) -> Result<()> {
+    let mut saved = host.recall(roots::PREFIX).chain(host.recall(book::PREFIX));
+    while let Some(entry) = saved.next().await {
+        let (name, value) = entry?;
+        if !behaviour.roots.restore(&name, &value) && !behaviour.book.restore(&name, &value) {
+            tracing::debug!(name, "what was saved is damaged");
+        }
+    }
+    behaviour.take_back();
+    Ok(())
+}
