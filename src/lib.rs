@@ -17,8 +17,8 @@
 //!
 //! A program that wants no command line leaves its dependencies out:
 //! `carrick = { version = "0.1", default-features = false }`. A plugin crate of yours is linked by naming it once:
-//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with; `ipfs-http`,
-//! one of the default, the transport and the store over a Kubo daemon.
+//! `use my_validator as _;`. The feature `conformance` brings what plugins and ledgers are tested with. Of the default ones,
+//! `ipfs-http` brings the transport and the store over a Kubo daemon, `libp2p` the transport over native libp2p.
 
 pub use carrick_core::*;
 /// The ledger: a log with many writers.
@@ -26,6 +26,9 @@ pub use carrick_plugin_ledger as ledger;
 /// The transport and the store `ipfs-http`, over a Kubo daemon.
 #[cfg(feature = "ipfs-http")]
 pub use carrick_transport_ipfs_http as ipfs_http;
+/// The transport `libp2p`: gossipsub, bitswap and Kademlia, a peer of Kubo and Helia without a daemon.
+#[cfg(feature = "libp2p")]
+pub use carrick_transport_libp2p as libp2p;
 /// The transport `memory`, for tests and simulations.
 pub use carrick_transport_memory as memory;
 /// The transport `quic`, the default.
@@ -60,13 +63,18 @@ mod tests {
             "store fjall",
             "store memory",
             "validator authors",
+            "validator monotonic-time",
             "validator rate",
             "validator size",
             "service ledger",
         ];
+        if cfg!(feature = "libp2p") {
+            expected.insert(0, "transport libp2p");
+        }
         if cfg!(feature = "ipfs-http") {
             expected.insert(0, "transport ipfs-http");
-            expected.insert(4, "store ipfs-http");
+            let stores = expected.iter().position(|name| *name == "store memory").expect("there");
+            expected.insert(stores, "store ipfs-http");
         }
         assert_eq!(linked, expected);
     }

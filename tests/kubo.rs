@@ -42,6 +42,9 @@ fn story(dir: &Path, [a, b]: [&Up; 2]) -> (String, Vec<String>) {
     let _also = Lines::subscribe(a, &["readings"]);
     until_on_topic(a, "readings", 1);
     let heard = ["one", "two", "three"].map(|payload| published(a, payload, &mut heard));
+    let peers = until_peers(b, |peers| !peers.is_empty());
+    b.run(["disconnect", peers[0]["peer"].as_str().expect("a name")]).ok();
+    until_peers(a, |peers| peers.is_empty());
     (cid, heard.into())
 }
 

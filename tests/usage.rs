@@ -124,7 +124,14 @@ fn a_bad_configuration_names_file_table_and_key() {
         error["message"].as_str().expect("text").to_string()
     };
     file("[node]\nnetwork = \"n\"\ntransport = \"qiuc\"");
-    let known = if cfg!(feature = "ipfs-http") { "ipfs-http, memory, quic" } else { "memory, quic" };
+    let mut known = vec!["memory", "quic"];
+    if cfg!(feature = "libp2p") {
+        known.insert(0, "libp2p");
+    }
+    if cfg!(feature = "ipfs-http") {
+        known.insert(0, "ipfs-http");
+    }
+    let known = known.join(", ");
     assert_eq!(
         message(&["up", "--json"]),
         format!("carrick.toml: [node] transport: unknown transport \"qiuc\"; known: {known}")

@@ -243,10 +243,21 @@ pub(crate) enum Ledger {
         /// The ledger
         name: String,
     },
-    /// Reads and checks the whole log
+    /// Shows how far it is here, and who else takes part
+    Status {
+        /// The ledger
+        name: String,
+    },
+    /// Checks the log; what was checked before and did not change is not read again
     Verify {
         /// The ledger
         name: String,
+        /// Reads and checks everything anew
+        #[arg(long)]
+        all: bool,
+        /// Fetches what is missing or damaged again, from whoever has it
+        #[arg(long)]
+        mend: bool,
     },
 }
 
@@ -260,6 +271,12 @@ pub(crate) struct Log {
     /// Goes on with what comes; of one that comes late it tells where it stands
     #[arg(long)]
     pub(crate) follow: bool,
+    /// Tells an entry once N others stand behind it
+    #[arg(long, value_name = "N", value_parser = count, requires = "follow", conflicts_with = "settled_after")]
+    pub(crate) settled: Option<u64>,
+    /// Tells an entry once it has been here for so long
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "follow", allow_hyphen_values = true)]
+    pub(crate) settled_after: Option<Duration>,
     /// Ends after so many entries
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) count: Option<u64>,

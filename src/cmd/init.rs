@@ -104,6 +104,7 @@ fn text_of(args: &Init, network: &NetworkId) -> String {
     let (listen, bootstrap) = match transport.as_str() {
         "memory" => ("/memory/7", "/memory/8"),
         "ipfs-http" => ("", "/ip4/10.0.0.7/tcp/4001/p2p/12D3KooW…"),
+        "libp2p" => ("/ip4/0.0.0.0/tcp/4601", "/ip4/10.0.0.7/tcp/4601/p2p/12D3KooW…"),
         _ => ("/ip4/0.0.0.0/udp/4600/quic-v1", "/ip4/10.0.0.7/udp/4600/quic-v1/p2p/12D3KooW…"),
     };
     format!(
@@ -136,9 +137,13 @@ transport = "{transport}"
 /// A ledger, or the same as a comment with an example.
 fn ledger(name: Option<&str>) -> String {
     let authors = "authors = \"any\"   # or a list of peer ids, the same on all nodes";
+    let equivocation =
+        "# equivocation = \"stop-author\"   # refuse an author that forks; the same on all nodes";
     match name {
-        Some(name) => format!("[ledger.{name}]\n{authors}\n"),
-        None => format!("# A log that many write, the same on all nodes:\n# [ledger.sensors]\n# {authors}\n"),
+        Some(name) => format!("[ledger.{name}]\n{authors}\n{equivocation}\n"),
+        None => format!(
+            "# A log that many write, the same on all nodes:\n# [ledger.sensors]\n# {authors}\n{equivocation}\n"
+        ),
     }
 }
 
@@ -155,8 +160,13 @@ fn listen_line(args: &Init, example: &str) -> String {
 
 /// Where a node of ours listens unless told: a fixed port, so that its address survives a restart.
 fn listen_of(args: &Init) -> Vec<String> {
-    if args.listen.is_empty() && args.transport == "quic" {
-        return vec!["/ip4/0.0.0.0/udp/4600/quic-v1".into()];
+    let usual = match args.transport.as_str() {
+        "quic" => vec!["/ip4/0.0.0.0/udp/4600/quic-v1"],
+        "libp2p" => vec!["/ip4/0.0.0.0/tcp/4601", "/ip4/0.0.0.0/udp/4601/quic-v1"],
+        _ => vec![],
+    };
+    if args.listen.is_empty() {
+        return usual.into_iter().map(Into::into).collect();
     }
     args.listen.iter().map(ToString::to_string).collect()
 }

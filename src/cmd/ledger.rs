@@ -1,11 +1,12 @@
 //! `carrick ledger`: entries into a log that many write, and out of it.
 
-use carrick::Cid;
+use carrick::{Cid, Clock, SystemClock};
 
 use super::Cx;
 use super::args::{Ledger, Log};
+use super::peers::span;
 use crate::control::client::Client;
-use crate::control::ledger::{LogEntry, LogLine, ToRead};
+use crate::control::ledger::{Fork, Heads, LogEntry, LogLine, Standing, ToRead, ToVerify, Verified};
 use crate::fault::Outcome;
 
 pub(super) async fn run(cx: &Cx, what: &Ledger) -> Outcome {
@@ -27,11 +28,76 @@ pub(super) async fn run(cx: &Cx, what: &Ledger) -> Outcome {
             cx.term.note(format!("{} entries", heads.entries));
             heads.heads.iter().try_for_each(|head| cx.term.line(head))
         }
-        Ledger::Verify { name } => {
-            let verified = client.verify(name).await?;
-            cx.term.answer(&verified, format!("{} entries, all sound", verified.entries))
+        Ledger::Status { name } => status(cx, &client.standing(name).await?),
+        Ledger::Verify { name, all, mend } => {
+            let want = ToVerify { ledger: name.clone(), all: *all, mend: *mend };
+            let verified = verify(cx, &client, &want).await?;
+            cx.term.answer(&verified, said(&verified))
         }
     }
+}
+
+async fn verify(cx: &Cx, client: &Client, want: &ToVerify) -> Outcome<Verified> {
+    let bar = cx.term.count("checking", 0);
+    let verified = client.verify(want, |entries, of| {
+        bar.set_length(of);
+        bar.set_position(entries);
+    });
+    let verified = verified.await;
+    bar.finish_and_clear();
+    Ok(verified?)
+}
+
+/// What was checked, for a person.
+fn said(verified: &Verified) -> String {
+    let Verified { entries, checked, mended, .. } = verified;
+    let before = match entries.saturating_sub(*checked) {
+        0 => String::new(),
+        before => format!(", {before} of them checked before"),
+    };
+    let mended = match mended {
+        0 => String::new(),
+        mended => format!(", {mended} fetched again"),
+    };
+    format!("{entries} entries, all sound{before}{mended}")
+}
+
+fn status(cx: &Cx, standing: &Standing) -> Outcome {
+    if cx.term.json {
+        return cx.term.json(standing);
+    }
+    let Standing { ledger, topic, heads: Heads { heads, entries }, last, peers, equivocations, forks } =
+        standing;
+    cx.term.line(format!("ledger     {ledger}, on the topic {topic}"))?;
+    cx.term.line(format!("entries    {entries}"))?;
+    cx.term.line(format!("heads      {}", listed(heads)))?;
+    if let Some(last) = last {
+        let age = SystemClock.now().as_millis().saturating_sub(last.time) / 1_000;
+        cx.term.line(format!("last       {} ago, by {}", span(age), last.author))?;
+    }
+    cx.term.line(format!("peers      {}", listed(peers)))?;
+    if *equivocations > 0 {
+        let forks: Vec<String> = forks.iter().map(fork).collect();
+        cx.term.line(format!("equivocations {equivocations}{}", lines(&forks)))?;
+    }
+    if peers.is_empty() {
+        cx.term
+            .note("nobody else takes part now: what is appended here reaches the others once one is there");
+    }
+    Ok(())
+}
+
+/// How many there are, and which.
+fn listed(names: &[String]) -> String {
+    format!("{}{}", names.len(), lines(names))
+}
+
+fn lines(names: &[String]) -> String {
+    names.iter().map(|name| format!("\n             {name}")).collect()
+}
+
+fn fork(Fork { author, number, entries: [first, second] }: &Fork) -> String {
+    format!("{author} gave the number {number} to {first} and {second}")
 }
 
 async fn log(cx: &Cx, client: &Client, args: &Log) -> Outcome {
@@ -39,6 +105,8 @@ async fn log(cx: &Cx, client: &Client, args: &Log) -> Outcome {
         ledger: args.name.clone(),
         from: args.from.as_ref().map(Cid::to_string),
         follow: args.follow,
+        settled: args.settled,
+        settled_after: args.settled_after.map(|age| age.as_secs_f64()),
     };
     let mut lines = client.log(&want).await?;
     let mut left = args.count.unwrap_or(u64::MAX);

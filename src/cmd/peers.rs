@@ -46,7 +46,7 @@ pub(super) fn table_of(peers: &[Peer]) -> comfy_table::Table {
 }
 
 /// Seconds for a person, in the two largest units.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::ledger::{Heads, Made, OfLedger, ToAppend, ToRead, Verified};
+use super::ledger::{Heads, Made, OfLedger, Standing, ToAppend, ToRead, ToVerify, Verified, Verifying};
 use super::wire::{
     OfCid, OfPeer, OnTopic, Peer, Published, Refusal, Removed, Stat, ToConnect, ToFetch, ToListPins,
     ToPublish,
@@ -90,8 +90,26 @@ impl Client {
         self.post("/v1/ledger/heads", &OfLedger { ledger: ledger.into() }).await
     }
 
-    pub(crate) async fn verify(&self, ledger: &str) -> Result<Verified> {
-        self.post("/v1/ledger/verify", &OfLedger { ledger: ledger.into() }).await
+    /// Where a ledger stands, and who takes part in it.
+    pub(crate) async fn standing(&self, ledger: &str) -> Result<Standing> {
+        self.post("/v1/ledger/status", &OfLedger { ledger: ledger.into() }).await
+    }
+
+    /// Checks a ledger; `progress` is told how many entries it has behind it, and of how many.
+    pub(crate) async fn verify(
+        &self,
+        want: &ToVerify,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Verified> {
+        let mut lines = self.lines(Method::POST, "/v1/ledger/verify", full(json(want))).await?;
+        loop {
+            match lines.next().await? {
+                Some(Verifying::Progress { progress: entries, of }) => progress(entries, of),
+                Some(Verifying::Done(verified)) => return Ok(verified),
+                Some(Verifying::Error { error }) => return Err(error),
+                None => return Err(Fault::new(ErrorKind::Closed, "verify", "the node went away")),
+            }
+        }
     }
 
     pub(crate) async fn pin(&self, cid: &str) -> Result<OfCid> {

@@ -4,13 +4,13 @@ use std::future::Future;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use carrick::{Block, PeerAddr, PeerId, RAW, Topic};
+use carrick::{Block, PeerAddr, RAW, Topic};
 use carrick_core::conformance::decoder::Decoder;
 use futures::FutureExt;
 use http_body_util::Full;
 use serde_json::json;
 
-use super::ledger::{OfLedger, ToAppend, ToRead};
+use super::ledger::{OfLedger, ToAppend, ToRead, ToVerify};
 use super::routes::{cid, parse, seconds};
 use super::sections::{Sections, encode};
 use super::wire::{OfCid, OfPeer, OnTopic, ToConnect, ToFetch, ToListPins, ToPublish};
@@ -49,12 +49,15 @@ fn read_request(bytes: &[u8]) -> bool {
         parse::<ToPublish>(bytes).is_ok_and(|request| Topic::new(request.topic).is_ok()),
         parse::<OnTopic>(bytes).is_ok_and(|request| Topic::new(request.topic).is_ok()),
         parse::<ToConnect>(bytes).is_ok_and(|request| request.address.parse::<PeerAddr>().is_ok()),
-        parse::<OfPeer>(bytes).is_ok_and(|request| request.peer.parse::<PeerId>().is_ok()),
+        parse::<OfPeer>(bytes).is_ok(),
         parse::<OfCid>(bytes).is_ok_and(|request| cid(&request.cid).is_ok()),
         parse::<ToListPins>(bytes).is_ok(),
         parse::<ToAppend>(bytes).is_ok(),
         parse::<OfLedger>(bytes).is_ok(),
-        parse::<ToRead>(bytes).is_ok_and(|request| request.from.is_none_or(|from| cid(&from).is_ok())),
+        parse::<ToRead>(bytes).is_ok_and(|request| {
+            request.settled().is_ok() && request.from.is_none_or(|from| cid(&from).is_ok())
+        }),
+        parse::<ToVerify>(bytes).is_ok(),
         parse::<ToFetch>(bytes).is_ok_and(|request| {
             seconds(request.deadline).is_ok() && seconds(request.idle).is_ok() && cid(&request.cid).is_ok()
         }),
@@ -92,6 +95,8 @@ fn requests() -> Vec<Vec<u8>> {
         json!({ "ledger": "sensors", "payload": payload }),
         json!({ "ledger": "sensors" }),
         json!({ "ledger": "sensors", "from": cid, "follow": true }),
+        json!({ "ledger": "sensors", "follow": true, "settled_after": 1.5 }),
+        json!({ "ledger": "sensors", "all": true, "mend": false }),
         json!({ "cid": cid, "deadline": 1.5e3, "idle": 10 }),
     ]
     .map(|request| request.to_string().into_bytes())

@@ -12,9 +12,10 @@
 //! | `POST /v1/blocks` | blocks, framed as in a CAR without its header, their root last | `{"blocks","bytes"}`: all of them durable, the root pinned and announced |
 //! | `GET /v1/blocks/CID` | | the block, fetched if it must be |
 //! | `POST /v1/ledger/append` | `{"ledger","payload"}`, base64 | `{"cid","clock","author"}` |
-//! | `POST /v1/ledger/log` | `{"ledger","from"?,"follow"?}` | lines: entries in their order; with `follow` then those that come |
+//! | `POST /v1/ledger/log` | `{"ledger","from"?,"follow"?,"settled"?,"settled_after"?}`, seconds | lines: entries in their order; with `follow` then those that come, or settle |
 //! | `POST /v1/ledger/heads` | `{"ledger"}` | `{"heads","entries"}` |
-//! | `POST /v1/ledger/verify` | `{"ledger"}` | `{"entries","ok"}` |
+//! | `POST /v1/ledger/status` | `{"ledger"}` | `{"ledger","topic","heads","entries","last","peers"}` |
+//! | `POST /v1/ledger/verify` | `{"ledger","all"?,"mend"?}` | lines: progress, then `{"entries","ok","checked","mended"?}` |
 //! | `POST /v1/pin` | `{"cid"}` | `{"cid"}`: pinned with all below it, and announced |
 //! | `POST /v1/unpin` | `{"cid"}` | `{"cid"}`: the person's pin is gone |
 //! | `POST /v1/pins` | `{"all"}` | lines: pins |

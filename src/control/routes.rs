@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use carrick::node::{Get, GetOptions, Got, Progress};
-use carrick::{Block, Cid, Error, ErrorKind, Node, Owner, PeerAddr, PeerId, Result, Topic};
+use carrick::{Block, Cid, Error, ErrorKind, Node, Owner, PeerAddr, Result, Topic};
 use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -28,8 +28,8 @@ const MAX_JSON: usize = 12 << 20;
 const BATCH_BYTES: usize = 8 << 20;
 /// Or so many blocks at a time.
 const BATCH_BLOCKS: usize = 1_024;
-/// How often a fetch tells its progress.
-const PROGRESS: Duration = Duration::from_millis(100);
+/// How often long work tells its progress.
+pub(super) const PROGRESS: Duration = Duration::from_millis(100);
 
 /// Answers one request; whatever fails becomes its answer.
 pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<Body> {
@@ -58,7 +58,8 @@ async fn route(node: &Node, request: Request<Incoming>) -> Result<Response<Body>
         (&Method::POST, "/v1/ledger/append") => Ok(json(&ledger::append(node, read(body).await?).await?)),
         (&Method::POST, "/v1/ledger/log") => Ok(lines(ledger::log(node, &read(body).await?)?)),
         (&Method::POST, "/v1/ledger/heads") => Ok(json(&ledger::heads(node, &read(body).await?)?)),
-        (&Method::POST, "/v1/ledger/verify") => Ok(json(&ledger::verify(node, read(body).await?).await?)),
+        (&Method::POST, "/v1/ledger/status") => Ok(json(&ledger::status(node, read(body).await?).await?)),
+        (&Method::POST, "/v1/ledger/verify") => Ok(lines(ledger::verify(node, &read(body).await?)?)),
         (&Method::POST, "/v1/pin") => pin(node, read(body).await?).await,
         (&Method::POST, "/v1/unpin") => unpin(node, read(body).await?).await,
         (&Method::POST, "/v1/pins") => Ok(pins(node, &read(body).await?)),
@@ -87,17 +88,15 @@ async fn connect(node: &Node, request: ToConnect) -> Result<Response<Body>> {
     Ok(json(&OfPeer { peer: remote.to_string() }))
 }
 
+/// Ends the link to whoever `carrick peers` lists under a name: a peer, or over a daemon that of another daemon.
 async fn disconnect(node: &Node, request: OfPeer) -> Result<Response<Body>> {
-    let peer: PeerId = request.peer.parse().map_err(|_| {
-        Error::new(ErrorKind::Config, "disconnect", format!("{:?} is no peer id", request.peer))
+    let peers = node.peers().await?;
+    let named = peers.into_iter().find(|peer| peer.remote.to_string() == request.peer).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "disconnect", format!("{} is not connected", request.peer))
+            .mend("`carrick peers` lists who is")
     })?;
-    let remote = peer.into();
-    if !node.peers().await?.iter().any(|peer| peer.remote == remote) {
-        return Err(Error::new(ErrorKind::NotFound, "disconnect", format!("{peer} is not connected"))
-            .mend("`carrick peers` lists who is"));
-    }
-    node.disconnect(&remote).await?;
-    Ok(json(&OfPeer { peer: peer.to_string() }))
+    node.disconnect(&named.remote).await?;
+    Ok(json(&request))
 }
 
 async fn publish(node: &Node, request: ToPublish) -> Result<Response<Body>> {

@@ -14,6 +14,7 @@ mod flaw;
 mod judging;
 mod ledger;
 mod member;
+mod offenders;
 mod run;
 mod setting;
 mod trace;
@@ -63,6 +64,17 @@ fn sim_ledger_converges() {
     match seed_alone() {
         Some(seed) => simulate(seed),
         None => for_all(seeds(), "cargo test --release -p carrick --test sim ledger_converges", simulate),
+    }
+}
+
+/// Half of the nodes break the ledger's rule again and again: nothing of that gets into an honest node or out of it, they end
+/// out, and nobody else loses anything.
+#[test]
+fn sim_ledger_is_rid_of_offenders() {
+    let simulate = |seed| in_paused_time(offenders::run(seed));
+    match seed_alone() {
+        Some(seed) => simulate(seed),
+        None => for_all(seeds(), "cargo test --release -p carrick --test sim rid_of_offenders", simulate),
     }
 }
 

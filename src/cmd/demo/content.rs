@@ -8,8 +8,9 @@ use carrick::{Cid, ErrorKind};
 use serde_json::json;
 
 use super::super::Cx;
-use super::fleet::{Fleet, Member};
+use super::fleet::Fleet;
 use super::input;
+use super::member::Member;
 use super::report::{Report, Share};
 use crate::control::content::{NodeBlocks, fetch, put_path};
 use crate::control::wire::{Fetched, ToFetch};

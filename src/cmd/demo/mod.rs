@@ -4,7 +4,9 @@ mod content;
 mod daemons;
 mod fleet;
 mod input;
-mod messages;
+mod ledger;
+mod member;
+mod partition;
 mod readings;
 mod report;
 
@@ -16,21 +18,23 @@ use serde_json::json;
 
 use self::daemons::Daemons;
 use self::fleet::Fleet;
-use self::messages::Talk;
+use self::ledger::Ledger;
 use self::report::Report;
 use super::Cx;
 use super::args::Demo;
+use crate::control::wire::Ready;
 use crate::fault::{Failure, Fault, Outcome};
 
 /// How long each step may take before the demo says which one is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The transport that is dialled at an address of ours, and the one whose nodes need a daemon each.
+/// The transports that are dialled at an address of ours, and the one whose nodes need a daemon each.
 const QUIC: &str = "quic";
+const LIBP2P: &str = "libp2p";
 const IPFS_HTTP: &str = "ipfs-http";
-/// The topic of the readings.
-const TOPIC: &str = "demo/readings";
-/// How many readings each node publishes.
+/// How many readings each node appends at first.
 const READINGS: usize = 3;
+/// What to do about nodes that do not agree.
+const LOGS: &str = "--keep DIR keeps the logs of the nodes; look there";
 
 pub(super) async fn run(cx: &Cx, args: &Demo) -> Outcome {
     check(args)?;
@@ -49,25 +53,8 @@ async fn play(cx: &Cx, args: &Demo, place: &Place, daemons: &mut Daemons) -> Out
     input::check(cx, &input).await?;
 
     let mut fleet = Fleet::start(cx, args, place.path(), daemons).await?;
-    step("connect", fleet.connected(None)).await?;
-    cx.note_step(&json!({ "step": "connect", "nodes": args.nodes }), "all are connected");
-
-    let mut talk = step("subscribe", Talk::begin(&fleet)).await?;
-    let rounds: Vec<_> = (0..fleet.nodes.len()).map(|node| (node, READINGS)).collect();
-    step("messages", talk.exchange(cx, &fleet, &rounds)).await?;
-    cx.note_step(&talk.line("messages"), &talk.verdict("every node has the readings of all"));
-
-    step("content", content::share(cx, &fleet, &input, place.path(), &mut report)).await?;
-
-    step("restart", fleet.crash_last(cx)).await?;
-    let last = fleet.nodes.len() - 1;
-    step("restart", talk.rejoin(&fleet, last)).await?;
-    step("restart", talk.exchange(cx, &fleet, &[(last, 1), (0, 1)])).await?;
-    step("restart", content::still_there(&fleet, &report, last)).await?;
-    let verdict = talk.verdict("the node that was killed takes part again, and has what it had");
-    cx.note_step(&talk.line("restart"), &verdict);
-
-    report.messages(&fleet, &talk);
+    let played = play_with(cx, &mut fleet, &input, place.path(), &mut report).await;
+    played.map_err(|failure| fleet.fallen().unwrap_or(failure))?;
     step("stop", fleet.stop()).await?;
     report.seconds = started.elapsed().as_secs_f64();
     report.print(cx, &place.kept())?;
@@ -75,6 +62,46 @@ async fn play(cx: &Cx, args: &Demo, place: &Place, daemons: &mut Daemons) -> Out
         return Ok(());
     }
     Err(Fault::new(ErrorKind::Integrity, "demo", "the nodes do not agree; the table says where").into())
+}
+
+async fn play_with(cx: &Cx, fleet: &mut Fleet, input: &Path, place: &Path, report: &mut Report) -> Outcome {
+    step("connect", fleet.connected(cx)).await?;
+
+    let mut ledger = step("follow", Ledger::follow(fleet)).await?;
+    ledger.append(fleet, 0..fleet.nodes.len(), READINGS).await?;
+    let agreed = ledger.agree(cx, fleet, 0..fleet.nodes.len(), &ledger.all()).await?;
+    let text = format!("each appended {READINGS} readings of this machine to the ledger: {}", agreed.text());
+    cx.note_step(&ledger.line("messages", &agreed), &text);
+
+    step("content", content::share(cx, fleet, input, place, report)).await?;
+    partition::play(cx, fleet, &mut ledger).await?;
+    restart(cx, fleet, &mut ledger, report).await?;
+    step("verify", report.verify(cx, fleet, &ledger)).await
+}
+
+/// The last node is killed, the others append; it is started again, and has what it had and what it missed.
+async fn restart(cx: &Cx, fleet: &mut Fleet, ledger: &mut Ledger, report: &Report) -> Outcome {
+    let last = fleet.nodes.len() - 1;
+    let home = step("kill", fleet.kill_last(cx)).await?;
+    ledger.append(fleet, 0..last, 1).await?;
+    let agreed = ledger.agree(cx, fleet, 0..last, &ledger.all()).await?;
+    let line = json!({ "step": "without", "entries": agreed.heads.entries, "heads": agreed.heads.heads });
+    cx.note_step(&line, &format!("meanwhile the others appended: {}", agreed.text()));
+
+    fleet.start_last(home).await?;
+    let Ready { peer, pid, .. } = &fleet.nodes[last].ready;
+    let line = json!({ "step": "restart", "node": last + 1, "peer": peer, "pid": pid });
+    cx.note_step(&line, &format!("node {} runs again", last + 1));
+    step("follow", ledger.follow_again(fleet, last)).await?;
+    let agreed = ledger.agree(cx, fleet, 0..=last, &ledger.all()).await?;
+    step("restart", content::still_there(fleet, report, last)).await?;
+    let text = format!("it has the content it had, and caught up: {}", agreed.text());
+    cx.note_step(&ledger.line("catch-up", &agreed), &text);
+
+    ledger.append(fleet, [last], 1).await?;
+    let agreed = ledger.agree(cx, fleet, 0..=last, &ledger.all()).await?;
+    cx.note_step(&ledger.line("last", &agreed), &format!("it appended a last reading: {}", agreed.text()));
+    Ok(())
 }
 
 fn check(args: &Demo) -> Outcome {
@@ -89,10 +116,7 @@ fn check(args: &Demo) -> Outcome {
 async fn step<T>(name: &str, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
         let message = format!("the step {name} did not end within {} s", PATIENCE.as_secs());
-        Err(Failure::from(
-            Fault::new(ErrorKind::Timeout, "demo", message)
-                .mend("--keep DIR keeps the logs of the nodes; look there"),
-        ))
+        Err(Failure::from(Fault::new(ErrorKind::Timeout, "demo", message).mend(LOGS)))
     })
 }
 
