@@ -6,10 +6,11 @@ use carrick_core::conformance::decoder::Decoder;
 pub type Target = (&'static str, fn() -> Vec<Decoder>);
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("core", carrick_core::decoders::all),
     ("ipfs-http", carrick_transport_ipfs_http::decoders::all),
     ("ledger", carrick_plugin_ledger::decoders::all),
+    ("libp2p", carrick_transport_libp2p::decoders::all),
     ("quic", carrick_transport_quic::decoders::all),
     ("store", carrick_plugin_store_fjall::decoders::all),
 ];

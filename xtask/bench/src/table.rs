@@ -21,9 +21,10 @@ pub(crate) struct Row {
     pub(crate) median: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
-    pub(crate) good: Good,
-    pub(crate) floor: f64,
-    pub(crate) aim: f64,
+    /// `None`, as the floor and the aim, where it is only told.
+    pub(crate) good: Option<Good>,
+    pub(crate) floor: Option<f64>,
+    pub(crate) aim: Option<f64>,
     pub(crate) pairs: usize,
     pub(crate) detail: String,
 }
@@ -37,9 +38,20 @@ impl Row {
         floor: f64,
         aim: f64,
     ) -> Self {
+        Self { aim: Some(aim), ..Self::bounded(what, unit, values, good, floor) }
+    }
+
+    /// One with a floor alone.
+    pub(crate) fn bounded(what: &str, unit: &'static str, values: &[f64], good: Good, floor: f64) -> Self {
+        Self { good: Some(good), floor: Some(floor), ..Self::told(what, unit, values) }
+    }
+
+    /// One that nothing is demanded of.
+    pub(crate) fn told(what: &str, unit: &'static str, values: &[f64]) -> Self {
         let Middle { median, low, high } = Middle::of(values);
         let (what, pairs) = (what.to_owned(), values.len());
-        Self { what, unit, median, low, high, good, floor, aim, pairs, detail: String::new() }
+        let (good, floor, aim, detail) = (None, None, None, String::new());
+        Self { what, unit, median, low, high, good, floor, aim, pairs, detail }
     }
 
     pub(crate) fn detail(mut self, detail: String) -> Self {
@@ -48,15 +60,23 @@ impl Row {
     }
 
     fn reached(&self) -> &'static str {
-        let reaches = |bar: f64| match self.good {
-            Good::AtLeast => self.median >= bar,
-            Good::AtMost => self.median <= bar,
+        let Some(good) = self.good else { return "" };
+        let reaches = |bar: Option<f64>| {
+            bar.map(|bar| match good {
+                Good::AtLeast => self.median >= bar,
+                Good::AtMost => self.median <= bar,
+            })
         };
         match (reaches(self.floor), reaches(self.aim)) {
-            (_, true) => "aim",
-            (true, false) => "floor",
-            (false, false) => "MISSED",
+            (_, Some(true)) => "aim",
+            (Some(true), _) => "floor",
+            _ => "MISSED",
         }
+    }
+
+    fn bar(&self, bar: Option<f64>) -> String {
+        let sign = if self.good == Some(Good::AtLeast) { "≥" } else { "≤" };
+        bar.map(|bar| format!("{sign}{bar}")).unwrap_or_default()
     }
 }
 
@@ -72,15 +92,14 @@ pub(crate) fn print(rows: &[Row], json: bool) -> Result<()> {
     println!("\nload average {}", load.split_whitespace().take(3).collect::<Vec<_>>().join(" "));
     println!("{:<44} {:>8} {:>17} {:>7} {:>7}  reached", "what", "median", "95 % interval", "floor", "aim");
     for row in rows {
-        let sign = if row.good == Good::AtLeast { "≥" } else { "≤" };
         let unit = row.unit;
         println!(
             "{:<44} {:>8} {:>17} {:>7} {:>7}  {}",
             row.what,
             format!("{:.2}{unit}", row.median),
             format!("{:.2} to {:.2}", row.low, row.high),
-            format!("{sign}{}", row.floor),
-            format!("{sign}{}", row.aim),
+            row.bar(row.floor),
+            row.bar(row.aim),
             row.reached()
         );
         if !row.detail.is_empty() {

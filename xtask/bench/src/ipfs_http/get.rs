@@ -87,7 +87,7 @@ fn rows(turns: &[[f64; 2]], part_mib: u64, large: &Fetched, size_mib: u64) -> Ve
 }
 
 /// Gives a daemon a file that nobody has seen.
-async fn add(daemon: &Daemon, size_mib: u64) -> Result<Cid> {
+pub(crate) async fn add(daemon: &Daemon, size_mib: u64) -> Result<Cid> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Added {
@@ -101,7 +101,7 @@ async fn add(daemon: &Daemon, size_mib: u64) -> Result<Cid> {
 }
 
 /// Seconds that `ipfs get` takes to write the file.
-async fn with_program(daemon: &Daemon, root: &Cid, size_mib: u64) -> Result<f64> {
+pub(crate) async fn with_program(daemon: &Daemon, root: &Cid, size_mib: u64) -> Result<f64> {
     let folder = TempDir::new()?;
     let (file, api) = (folder.path().join("file"), multiaddr(daemon));
     let start = Instant::now();
@@ -132,7 +132,7 @@ async fn with_node(daemon: &Daemon, root: &Cid, size_mib: u64) -> Result<Fetched
 }
 
 /// With what is beside the content, such as the root, it is a little more.
-fn complete(who: &str, bytes: u64, size_mib: u64) -> Result<()> {
+pub(crate) fn complete(who: &str, bytes: u64, size_mib: u64) -> Result<()> {
     let expected = size_mib * content::BLOCK as u64;
     if bytes >= expected {
         return Ok(());

@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use crate::Result;
 use crate::table::Row;
 
-pub(crate) use self::get::fetch;
+pub(crate) use self::get::{add, complete, fetch, with_program};
+pub(crate) use self::plain::Plain;
 
 /// All rows. The get is of a quarter of `size_mib`, the one of which the memory is told of all of it.
 pub(crate) fn run(runtime: &Runtime, size_mib: u64, pairs: u32) -> Result<Vec<Row>> {
@@ -33,7 +34,7 @@ pub(crate) fn run(runtime: &Runtime, size_mib: u64, pairs: u32) -> Result<Vec<Ro
 }
 
 /// Two connected daemons.
-fn kubo(options: &[&str]) -> Result<Kubo> {
+pub(crate) fn kubo(options: &[&str]) -> Result<Kubo> {
     let started = Kubo::run(2, &[&["--connect"], options].concat());
     started.map_err(|error| format!("there is no Kubo ({error}); interop/install.sh kubo gets it").into())
 }

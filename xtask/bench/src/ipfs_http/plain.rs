@@ -22,13 +22,13 @@ const HEAD: &str = "--part\r\nContent-Disposition: form-data; name=\"file\"; fil
                     Content-Type: application/octet-stream\r\n\r\n";
 const TAIL: &str = "\r\n--part--\r\n";
 
-pub(super) struct Plain {
+pub(crate) struct Plain {
     client: Client<HttpConnector, Body>,
     base: String,
 }
 
 impl Plain {
-    pub(super) fn new(daemon: &Daemon) -> Self {
+    pub(crate) fn new(daemon: &Daemon) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
@@ -36,7 +36,7 @@ impl Plain {
     }
 
     /// The whole answer to a command with its query.
-    pub(super) async fn call(&self, command: &str) -> Result<Bytes> {
+    pub(crate) async fn call(&self, command: &str) -> Result<Bytes> {
         Ok(self.begin(command).await?.collect().await?.to_bytes())
     }
 
