@@ -1,7 +1,7 @@
 //! The project's own chores, called as `cargo xtask NAME`.
 //!
 //! Each chore is a list of steps. A step says its name before it begins and its time when it ends; the first
-//! that fails stops the chore and names the command to repeat.
+//! that fails stops the chore and names the command to repeat. Only the test suites are all run, whichever fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who started it")]
 
 mod arrows;

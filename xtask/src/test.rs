@@ -43,10 +43,15 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         tools::ensure(report, tool)?;
     }
     let workspace = Workspace::read()?;
+    // All of them, so that one run names whatever fails.
+    let mut failed = Vec::new();
     for suite in suites(report, &workspace)? {
         let command = suite.command().deadline(deadline(&suite.name));
-        let simulates = suite.name == SIMULATIONS;
-        report.command(&suite.name, &if simulates { command.var("SIM_SEEDS", "100") } else { command })?;
+        let command = if suite.name == SIMULATIONS { command.var("SIM_SEEDS", "100") } else { command };
+        failed.extend(report.command(&suite.name, &command).err());
+    }
+    if !failed.is_empty() {
+        return Err(failed.join("\n"));
     }
     let documented = cargo("test --workspace --all-features --doc").deadline(SUITE_DEADLINE);
     report.command("examples in the documentation", &documented)?;
