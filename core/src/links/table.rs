@@ -294,7 +294,7 @@ impl<T> Table<T> {
 
     /// A user at either end wants no link to a peer, until it is dialled again.
     pub fn part(&mut self, peer: PeerId) -> Option<Action<T>> {
-        if self.apart.len() >= APART {
+        if self.apart.len() >= APART && !self.apart.contains(&peer) {
             self.apart.pop_first();
         }
         self.apart.insert(peer);

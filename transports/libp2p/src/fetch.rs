@@ -59,21 +59,16 @@ impl Shared {
         if !bitswap {
             return self.ask_nodes(want, nodes).await;
         }
-        let deadline = Instant::now() + want.timeout;
-        let nodes = async {
+        let began = Instant::now();
+        // Whichever goes second has what the first one left of the time.
+        let left = || {
             let mut want = want.clone();
-            want.timeout = deadline.saturating_duration_since(Instant::now());
-            self.ask_nodes(&want, nodes).await
+            want.timeout = want.timeout.saturating_sub(began.elapsed());
+            want
         };
-        let others = async {
-            let mut want = want.clone();
-            want.timeout = deadline.saturating_duration_since(Instant::now());
-            self.bitswap.block(&want).await
-        };
-        match bitswap_first {
-            true => one_or_other(others, nodes, PATIENCE).await,
-            false => one_or_other(nodes, others, PATIENCE).await,
-        }
+        let nodes = async { self.ask_nodes(&left(), nodes).await };
+        let others = async { self.bitswap.block(&left()).await };
+        both(bitswap_first, nodes, others).await
     }
 
     async fn ask_nodes(self: &Arc<Self>, want: &Want, nodes: Vec<PeerId>) -> Result<Fetched> {
@@ -94,11 +89,7 @@ impl Shared {
             return self.dag.dag(want, nodes);
         }
         let nodes = async { begun(self.dag.dag(want, nodes)?).await };
-        let others = async { begun(self.bitswap.dag(want).await?).await };
-        match bitswap_first {
-            true => one_or_other(others, nodes, PATIENCE).await,
-            false => one_or_other(nodes, others, PATIENCE).await,
-        }
+        both(bitswap_first, nodes, self.bitswap.dag(want)).await
     }
 
     /// Peers that say they have a block: the connected ones, and those that routing knows.
@@ -145,14 +136,25 @@ async fn begun(mut claims: Claims) -> Result<Claims> {
     }
 }
 
-/// The first that succeeds. The second begins when the first has failed, or takes longer than `patience`.
+/// Both ways, one after the other or side by side.
+async fn both<T>(
+    bitswap_first: bool,
+    nodes: impl Future<Output = Result<T>>,
+    bitswap: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match bitswap_first {
+        true => one_or_other(bitswap, nodes).await,
+        false => one_or_other(nodes, bitswap).await,
+    }
+}
+
+/// The first that succeeds. The second begins when the first has failed, or takes longer than [`PATIENCE`].
 async fn one_or_other<T>(
     first: impl Future<Output = Result<T>>,
     second: impl Future<Output = Result<T>>,
-    patience: Duration,
 ) -> Result<T> {
     let (mut first, mut second) = (pin!(first), pin!(second));
-    let failed = match timeout(patience, &mut first).await {
+    let failed = match timeout(PATIENCE, &mut first).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(failed)) => failed,
         Err(_) => match select(&mut first, &mut second).await {

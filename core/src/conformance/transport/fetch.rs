@@ -26,6 +26,9 @@ pub(super) async fn block_is_fetched(kit: Kit) -> Outcome {
     let block = put(&far, raw(&b"content"[..])).await;
     let fetched = kit.soon("a block", near.block(block.cid(), vec![])).await.expect("it comes");
     assert_eq!(fetched, block);
+    let however_long = Want::new(*block.cid(), Duration::MAX);
+    let fetched = kit.soon("a block", ask(&near, &however_long)).await.expect("it comes");
+    assert_eq!(fetched.claim.cid(), block.cid());
     Outcome::Kept
 }
 
