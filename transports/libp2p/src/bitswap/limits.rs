@@ -56,8 +56,10 @@ pub(crate) const ENTRIES: usize = 512;
 pub(crate) const SETTLED: usize = 2 * (WINDOW + QUESTIONS);
 /// How long a peer may be silent before another one is asked as well.
 pub(crate) const LATE: Duration = Duration::from_secs(5);
-/// How long a block may be outstanding while the peer sends others.
+/// How long a block may be outstanding while the peer sends others, before somebody else is asked as well.
 pub(crate) const OVERDUE: Duration = Duration::from_secs(20);
+/// How long all that is asked of one peer may take it, as far as its pace tells: nothing is asked long before its turn.
+pub(crate) const AHEAD: Duration = Duration::from_secs(10);
 /// How long connected peers have before the finder is asked.
 pub(crate) const BEFORE_FINDER: Duration = Duration::from_secs(1);
 /// How soon whoever had no room for a question or a want is tried again, where nothing else tells.

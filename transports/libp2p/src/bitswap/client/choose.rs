@@ -331,7 +331,15 @@ impl Client {
         let (Some(wanted), Some(known)) = (self.wants.get_mut(&id), self.peers.get_mut(&peer)) else {
             return;
         };
-        wanted.tally.note(Miss::Stalled);
+        match stand {
+            // It sends what it was asked for before: slow is no fault, but others are asked as well.
+            Stand::Block { at, sent, .. } if now < known.heard + limits::LATE && !known.passes_over(at) => {
+                known.blocks -= 1;
+                wanted.set(peer, Stand::Late { until: now + self.idle, sent });
+                return self.count("bitswap_slow", 1);
+            }
+            _ => wanted.tally.note(Miss::Stalled),
+        }
         match stand {
             Stand::Question { sent, .. } => {
                 known.questions -= 1;

@@ -20,7 +20,11 @@ impl Client {
             return vec![];
         };
         let Some(known) = self.peers.get_mut(peer) else { return vec![] };
-        known.delivered(bytes, now);
+        let asked = self.wants.get(&id).and_then(|wanted| match wanted.stand(peer)? {
+            Stand::Block { at, .. } => Some(at),
+            _ => None,
+        });
+        known.delivered(asked, bytes, now);
         self.count("bitswap_blocks", 1);
         let done = self.requests_for(id, peer);
         if done.is_empty() {

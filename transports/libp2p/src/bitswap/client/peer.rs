@@ -47,6 +47,8 @@ pub(super) struct Peer {
     pub(super) heard: Time,
     /// The mean time between its blocks while some are outstanding, in microseconds.
     pub(super) pace: u64,
+    /// When the latest of the blocks that it sent was asked for.
+    pub(super) served: Time,
     /// When it last sent a block, or was asked for the first.
     pub(super) paced: Time,
     /// The mean size of its blocks.
@@ -75,6 +77,7 @@ impl Peer {
             settled_order: VecDeque::new(),
             heard: Duration::ZERO,
             pace: 1_000,
+            served: Duration::ZERO,
             paced: Duration::ZERO,
             size: 64 << 10,
             lates: 0,
@@ -87,9 +90,11 @@ impl Peer {
     pub(super) fn has_room(&self) -> bool {
         // One that is late is tried with little.
         let most = if self.lates > 0 { 1 } else { limits::WINDOW };
+        let ahead = Duration::from_micros((self.blocks as u64).saturating_mul(self.pace));
         self.speaks
             && self.blocks < most
             && (self.blocks + 1) * self.size <= limits::WINDOW_BYTES.max(self.size)
+            && ahead < limits::AHEAD
     }
 
     /// Whether it may be asked one more question.
@@ -112,14 +117,20 @@ impl Peer {
         }
     }
 
-    /// It sent a block.
-    pub(super) fn delivered(&mut self, bytes: usize, now: Time) {
+    /// It sent a block that it was asked for at some time, if it was.
+    pub(super) fn delivered(&mut self, asked: Option<Time>, bytes: usize, now: Time) {
+        self.served = self.served.max(asked.unwrap_or_default());
         let gap = now.saturating_sub(self.paced).as_micros().min(10_000_000) as u64;
         self.pace = (7 * self.pace + gap).div_ceil(8);
         self.paced = now;
         self.size = (7 * self.size + bytes).div_ceil(8).max(1);
         self.lates = 0;
         self.hear(now);
+    }
+
+    /// Whether it sends what it was asked for later, instead of a block that it was asked for at `at`.
+    pub(super) fn passes_over(&self, at: Time) -> bool {
+        self.served >= at + limits::LATE
     }
 
     /// It said something.

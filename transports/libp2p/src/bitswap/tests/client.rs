@@ -271,6 +271,64 @@ fn a_peer_that_sends_others_has_more_time() {
     assert!(!client.actions().contains(&Action::Count("bitswap_late", 1)));
 }
 
+/// Wants so many blocks that a peer says it has.
+fn promised(client: &mut Client, session: SessionId, blocks: &[Block], at: Time) {
+    for block in blocks {
+        client.request(session, *block.cid(), at).expect("room");
+        client.presence(&peer(1), block.cid(), false, at);
+        client.presence(&peer(1), block.cid(), true, at);
+    }
+}
+
+#[test]
+fn a_peer_that_sends_slowly_what_it_promised_is_no_liar() {
+    let mut client = client([1]);
+    let session = with_root(&mut client, &[1]);
+    let blocks: Vec<_> = (0..100_u8).map(|n| raw([n])).collect();
+    promised(&mut client, session, &blocks, ms(1));
+    for (n, block) in (1..).zip(&blocks) {
+        asks(&mut client, 1);
+        pass(&mut client, ms(n * 1_000));
+        assert_eq!(client.block(&peer(1), block.cid(), 1, ms(n * 1_000)).len(), 1, "block {n}");
+    }
+    assert_eq!(blames(&mut client), []);
+    client.end(session);
+    assert!(client.is_idle());
+}
+
+#[test]
+fn a_slow_peer_is_asked_for_no_more_than_it_sends_in_time() {
+    let mut client = client([1]);
+    let session = with_root(&mut client, &[1]);
+    for n in 0..40_u8 {
+        client.request(session, *raw([n]).cid(), ms(1)).expect("room");
+    }
+    for (n, ask) in (1..).zip(asks(&mut client, 1)) {
+        client.block(&peer(1), &ask.cid, 1, ms(n * 1_000));
+    }
+    for n in 40..140_u8 {
+        client.request(session, *raw([n]).cid(), ms(40_000)).expect("room");
+    }
+    let ahead = asks(&mut client, 1).len();
+    assert!((9..=11).contains(&ahead), "{ahead} seconds' work");
+}
+
+#[test]
+fn who_sends_only_what_it_was_asked_for_later_breaks_its_promise() {
+    let mut client = client([1]);
+    let session = with_root(&mut client, &[1]);
+    let kept_back = raw("kept back");
+    promised(&mut client, session, &[kept_back], ms(1));
+    for n in 1..=25_u8 {
+        let (now, block) = (ms(u64::from(n) * 1_000), raw([n]));
+        promised(&mut client, session, std::slice::from_ref(&block), now);
+        asks(&mut client, 1);
+        pass(&mut client, now);
+        client.block(&peer(1), block.cid(), 1, now);
+    }
+    assert_eq!(blames(&mut client), [(peer(1), Misdeed::BrokenPromise)]);
+}
+
 #[test]
 fn a_peer_that_goes_is_replaced() {
     let mut client = client(1..=9);
