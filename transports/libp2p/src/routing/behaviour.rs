@@ -12,11 +12,10 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
     ToSwarm,
 };
-use tokio::sync::mpsc;
 use tokio::time::Interval;
 
 use super::book::Book;
-use super::finder::Command;
+use super::finder::Inbox;
 use super::jobs::Jobs;
 use super::remotes::Remotes;
 use super::roots::Roots;
@@ -31,7 +30,7 @@ pub(crate) struct Behaviour {
     pub(super) host: Host,
     pub(super) scope: Scope,
     pub(super) tables: Tables,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) inbox: Inbox,
     pub(super) jobs: Jobs,
     pub(super) roots: Roots,
     pub(super) book: Book,

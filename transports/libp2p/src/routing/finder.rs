@@ -13,18 +13,23 @@ use super::jobs::{Provider, Reply, TooMany};
 use super::saver::Saver;
 use super::schedule::Outcome;
 
-/// Questions that may wait for the swarm; who asks waits for room.
+/// Lookups that may wait for the swarm, and announcements; who asks waits for room.
 pub(super) const WAITING: usize = 256;
 /// Most providers that one search answers.
 pub(crate) const MAX_PROVIDERS: usize = 256;
 /// How long an answer may take in all: two rounds of a lookup, and a turn.
 const DEADLINE: Duration = Duration::from_secs(150);
 
-/// A question on its way to the swarm.
+/// Something to tell the network, on its way to the swarm.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum Tell {
     Announce { root: Bytes, reply: Reply },
     Withdraw { root: Bytes, reply: oneshot::Sender<()> },
+}
+
+/// Something to find out: somebody waits for it, and it does not wait behind what is only told.
+#[derive(Debug)]
+pub(super) enum Lookup {
     Providers { key: Bytes, limit: usize, to: mpsc::Sender<Provider> },
     Peer { peer: PeerId, reply: oneshot::Sender<Vec<Multiaddr>> },
 }
@@ -33,13 +38,23 @@ pub(super) enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Finder {
     host: Host,
-    commands: mpsc::Sender<Command>,
+    tells: mpsc::Sender<Tell>,
+    lookups: mpsc::Sender<Lookup>,
     saver: Saver,
 }
 
+/// Where the swarm takes them.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) tells: mpsc::Receiver<Tell>,
+    pub(super) lookups: mpsc::Receiver<Lookup>,
+}
+
 impl Finder {
-    pub(super) fn new(host: Host, commands: mpsc::Sender<Command>, saver: Saver) -> Self {
-        Self { host, commands, saver }
+    pub(super) fn new(host: Host, saver: Saver) -> (Self, Inbox) {
+        let (tells, told) = mpsc::channel(WAITING);
+        let (lookups, looked_up) = mpsc::channel(WAITING);
+        (Self { host, tells, lookups, saver }, Inbox { tells: told, lookups: looked_up })
     }
 
     /// Tells the network that this node provides a root, now and again until it is [withdrawn](Self::withdraw), also after a
@@ -55,7 +70,7 @@ impl Finder {
     /// Dropping the future leaves it open whether the root is provided; an announcement that began goes on.
     pub(crate) async fn announce(&self, root: &Cid) -> Result<()> {
         let root = key(root);
-        match self.ask("announce", |reply| Command::Announce { root, reply }).await? {
+        match self.ask("announce", &self.tells, |reply| Tell::Announce { root, reply }).await? {
             Ok(Outcome::Told) => Ok(()),
             Ok(Outcome::NoPeers) => {
                 Err(self.failed(ErrorKind::NoPeers, "announce", "nobody is there to tell yet"))
@@ -82,7 +97,7 @@ impl Finder {
     /// Dropping the future leaves it open whether it is still provided.
     pub(crate) async fn withdraw(&self, root: &Cid) -> Result<()> {
         let root = key(root);
-        self.ask("withdraw", |reply| Command::Withdraw { root, reply }).await
+        self.ask("withdraw", &self.tells, |reply| Tell::Withdraw { root, reply }).await
     }
 
     /// Peers that say they have what a CID names, as they are found, each once, at most `limit` and
@@ -96,10 +111,10 @@ impl Finder {
             return stream::empty().boxed();
         }
         let (to, found) = mpsc::channel(limit);
-        let (key, commands) = (key(cid), self.commands.clone());
+        let (key, lookups) = (key(cid), self.lookups.clone());
         let begun = async move {
-            // When the swarm has ended, the other end of `found` goes with the command.
-            let _ = commands.send(Command::Providers { key, limit, to }).await;
+            // When the swarm has ended, the other end of `found` goes with the lookup.
+            let _ = lookups.send(Lookup::Providers { key, limit, to }).await;
             stream::unfold(found, |mut found| async { Some((found.recv().await?, found)) })
         };
         begun.flatten_stream().take_until(sleep(DEADLINE)).boxed()
@@ -113,7 +128,7 @@ impl Finder {
     /// # Cancel safety
     /// Dropping the future ends the search.
     pub(crate) async fn find_peer(&self, peer: PeerId) -> Result<Vec<Multiaddr>> {
-        self.ask("find_peer", |reply| Command::Peer { peer, reply }).await
+        self.ask("find_peer", &self.lookups, |reply| Lookup::Peer { peer, reply }).await
     }
 
     /// Writes what must survive a restart and is not on the disk yet: before the transport closes.
@@ -127,15 +142,16 @@ impl Finder {
         self.saver.flush().await
     }
 
-    async fn ask<T>(
+    async fn ask<T, Q>(
         &self,
         what: &'static str,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        to: &mpsc::Sender<Q>,
+        question: impl FnOnce(oneshot::Sender<T>) -> Q,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             let closed = || self.failed(ErrorKind::Closed, what, "the transport is closed");
-            self.commands.send(command(reply)).await.map_err(|_| closed())?;
+            to.send(question(reply)).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())
         };
         match timeout(DEADLINE, asked).await {

@@ -9,8 +9,8 @@
 //! [`identified`](Behaviour::identified) and needs nothing else, neither ticks nor events. The [`Finder`] is the handle for
 //! everybody else. Nothing in the swarm's task waits; what must survive a restart is written by a task of its own.
 //!
-//! Bounds: [`WAITING`](finder::WAITING) questions wait and 64 are under way, of which 8 announcements that are only due again;
-//! [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of strangers as [`Bounds`](records::Bounds) says.
+//! Bounds: [`WAITING`](finder::WAITING) lookups wait, as many announcements, and 64 of both are under way, of which 48
+//! announcements and among them 32 that are only due again; [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of strangers as [`Bounds`](records::Bounds) says.
 
 mod behaviour;
 mod book;
@@ -35,7 +35,6 @@ mod watch;
 
 use carrick_core::{Host, Result};
 use futures::StreamExt as _;
-use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub(crate) use self::behaviour::Behaviour;
@@ -56,23 +55,23 @@ pub(crate) const MAX_ROOTS: usize = 1 << 18;
 /// `Config` for a network whose name is no part of a protocol's name; those of [`Host::recall`].
 pub(crate) async fn open(settings: &Settings, host: &Host) -> Result<(Behaviour, Finder)> {
     let saver = Saver::new(host);
-    let (commands, receiver) = mpsc::channel(finder::WAITING);
+    let (finder, inbox) = Finder::new(host.clone(), saver.clone());
     let mut looks = interval(behaviour::LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut behaviour = Behaviour {
         host: host.clone(),
         scope: settings.routing.scope(),
         tables: tables::Tables::new(settings, host)?,
-        commands: receiver,
+        inbox,
         jobs: jobs::Jobs::default(),
         roots: Roots::new(saver.clone(), settings.reprovide),
-        book: book::Book::new(saver.clone(), book::MAX),
+        book: book::Book::new(saver, book::MAX),
         remotes: remotes::Remotes::default(),
         looks,
         looked: 0,
     };
     restore(&mut behaviour, host).await?;
-    Ok((behaviour, Finder::new(host.clone(), commands, saver)))
+    Ok((behaviour, finder))
 }
 
 async fn restore(behaviour: &mut Behaviour, host: &Host) -> Result<()> {

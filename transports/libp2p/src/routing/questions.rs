@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use carrick_core::Multiaddr;
 use libp2p::kad::{QueryId, RecordKey};
+use tokio::sync::oneshot;
 
 use super::behaviour::Behaviour;
 use super::dht::Dht;
-use super::finder::Command;
+use super::finder::{Lookup, Tell};
 use super::found::Found;
 use super::jobs::{Ask, Part, Reply, TooMany};
 use super::schedule::Outcome;
@@ -16,6 +17,8 @@ use super::tables::Which;
 
 /// Questions under way; who asks beyond waits.
 const MAX_JOBS: usize = 64;
+/// How many there may be when an announcement is added, so that lookups always have room.
+const MAX_TOLD: usize = 48;
 /// How many there may be when one is added that is only due again.
 const MAX_SCHEDULED: usize = 32;
 
@@ -24,9 +27,17 @@ impl Behaviour {
     pub(super) fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.jobs.len();
         while self.jobs.len() < MAX_JOBS
-            && let Poll::Ready(Some(command)) = self.commands.poll_recv(cx)
+            && let Poll::Ready(Some(lookup)) = self.inbox.lookups.poll_recv(cx)
         {
-            self.command(command);
+            self.look_up(lookup);
+        }
+        while self.jobs.len() < MAX_TOLD
+            && let Poll::Ready(Some(tell)) = self.inbox.tells.poll_recv(cx)
+        {
+            match tell {
+                Tell::Announce { root, reply } => self.announce(root, reply),
+                Tell::Withdraw { root, reply } => self.withdraw(&root, reply),
+            }
         }
         let now = self.host.now();
         while self.jobs.len() < MAX_SCHEDULED
@@ -60,24 +71,17 @@ impl Behaviour {
         }
     }
 
-    fn command(&mut self, command: Command) {
-        match command {
+    fn look_up(&mut self, lookup: Lookup) {
+        match lookup {
             // Who asked gave up while it waited.
-            Command::Providers { to, .. } if to.is_closed() => {}
-            Command::Peer { reply, .. } if reply.is_closed() => {}
-            Command::Announce { root, reply } => self.announce(root, reply),
-            Command::Withdraw { root, reply } => {
-                self.roots.remove(&root);
-                let key = RecordKey::from(root.to_vec());
-                self.tables.each().for_each(|(_, table)| table.disown(&key));
-                let _ = reply.send(());
-            }
-            Command::Providers { key, limit, to } => {
+            Lookup::Providers { to, .. } if to.is_closed() => {}
+            Lookup::Peer { reply, .. } if reply.is_closed() => {}
+            Lookup::Providers { key, limit, to } => {
                 let key = RecordKey::from(key.to_vec());
                 let parts = self.start(|table| Some(table.providers(key.clone())));
                 self.begin(Ask::Providers { to, left: limit, named: [self.host.me()].into() }, &parts);
             }
-            Command::Peer { peer, reply } => {
+            Lookup::Peer { peer, reply } => {
                 let mut addrs = self.book.addresses(&peer).to_vec();
                 for (_, table) in self.tables.each() {
                     addrs.extend(table.addresses(&peer));
@@ -105,6 +109,13 @@ impl Behaviour {
         if let Some(reply) = self.jobs.join(&root, reply) {
             self.tell(root, vec![reply]);
         }
+    }
+
+    fn withdraw(&mut self, root: &Bytes, reply: oneshot::Sender<()>) {
+        self.roots.remove(root);
+        let key = RecordKey::from(root.to_vec());
+        self.tables.each().for_each(|(_, table)| table.disown(&key));
+        let _ = reply.send(());
     }
 
     fn tell(&mut self, root: Bytes, replies: Vec<Reply>) {

@@ -2,6 +2,7 @@
 
 use carrick_core::ErrorKind;
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use libp2p::swarm::dial_opts::DialOpts;
 
 use super::net::{Peer, Setup, cid, id, within};
@@ -98,6 +99,24 @@ async fn a_search_ends_when_enough_were_found_and_when_nobody_listens_any_more()
     drop(dropped);
     drop(within(asker.finder.providers(&cid(1), 5).next()).await);
     asker.until("nothing is under way", |swarm| swarm.behaviour_mut().routing.under_way() == 0).await;
+}
+
+#[tokio::test]
+async fn a_search_does_not_wait_behind_announcements() {
+    const MANY: u64 = 1_000;
+    let [asker, _between, _other] = three(Setup::default).await;
+    let roots: Vec<_> = (0..MANY).map(cid).collect();
+    let mut announcing: FuturesUnordered<_> = roots.iter().map(|root| asker.finder.announce(root)).collect();
+    within(announcing.next()).await.expect("one ends").expect("somebody is told");
+    let search = asker.finder.providers(&cid(MANY), 1).collect::<Vec<_>>();
+    let rest = async { while announcing.next().await.is_some() {} };
+    let found = tokio::select! {
+        biased;
+        found = within(search) => found,
+        () = rest => panic!("the search waited for all of them"),
+    };
+    assert_eq!(found, []);
+    assert!(announcing.len() > MANY as usize / 2, "{} announcements were left", announcing.len());
 }
 
 #[tokio::test]
