@@ -36,6 +36,8 @@ pub(super) struct Asker<B> {
     /// Questions, then blocks, to be looked up in their order. What ended meanwhile is skipped.
     questions: VecDeque<(Cid, u64)>,
     blocks: VecDeque<(Cid, u64)>,
+    /// How many of them wait for what we have not.
+    pub(super) waits: usize,
     /// What we have not, the oldest first.
     absent: VecDeque<(Cid, u64)>,
     next: u64,
@@ -61,6 +63,7 @@ impl<B> Default for Asker<B> {
             wants: HashMap::new(),
             questions: VecDeque::new(),
             blocks: VecDeque::new(),
+            waits: 0,
             absent: VecDeque::new(),
             next: 0,
             outbox: VecDeque::new(),

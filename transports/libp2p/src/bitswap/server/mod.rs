@@ -239,6 +239,7 @@ impl<B: AsRef<[u8]>> Server<B> {
         self.waiting_entries -= peers.len();
         for peer in peers {
             if let Some(asker) = self.peers.get_mut(&peer) {
+                asker.waits -= 1;
                 asker.look_up(cid);
             }
             self.enter(&peer);
@@ -287,7 +288,7 @@ impl<B: AsRef<[u8]>> Server<B> {
 
     /// We have it not: it is said, if that was asked for, and remembered.
     fn absent(&mut self, peer: &PeerId, ask: &Ask, now: Time) {
-        let room = self.waiting_entries < limits::WAITING;
+        let room = self.make_room(peer);
         let Some(asker) = self.peers.get_mut(peer) else { return };
         if ask.dont_have && asker.knows(&ask.cid) {
             asker.presences.push_back((ask.cid, false));
@@ -300,16 +301,40 @@ impl<B: AsRef<[u8]>> Server<B> {
             return self.effects.push(Effect::Count("bitswap_wants_dropped", 1));
         }
         if asker.wait(&ask.cid) {
+            asker.waits += 1;
             self.waiting.entry(ask.cid).or_default().push(*peer);
             self.waiting_entries += 1;
         }
+    }
+
+    /// Room for one more that waits: where there is none, whoever has most gives up its oldest, unless that is the peer itself.
+    fn make_room(&mut self, peer: &PeerId) -> bool {
+        if self.waiting_entries < limits::WAITING {
+            return true;
+        }
+        let own = self.peers.get(peer).map_or(0, |asker| asker.waits);
+        let Some((most, asker)) = self.peers.iter_mut().max_by_key(|(_, asker)| asker.waits) else {
+            return false;
+        };
+        if asker.waits <= own + 1 {
+            return false;
+        }
+        let (most, oldest) = (*most, asker.evict());
+        let Some(oldest) = oldest else { return false };
+        self.waits_no_more(&most, &oldest);
+        self.effects.push(Effect::Count("bitswap_wants_evicted", 1));
+        true
     }
 
     fn waits_no_more(&mut self, peer: &PeerId, cid: &Cid) {
         let Some(peers) = self.waiting.get_mut(cid) else { return };
         let before = peers.len();
         peers.retain(|other| other != peer);
-        self.waiting_entries -= before - peers.len();
+        let gone = before - peers.len();
+        self.waiting_entries -= gone;
+        if let Some(asker) = self.peers.get_mut(peer) {
+            asker.waits -= gone;
+        }
         if peers.is_empty() {
             self.waiting.remove(cid);
         }

@@ -164,6 +164,18 @@ fn all_wantlists_together_are_bounded() {
     }
     assert!(server.waiting() <= limits::WAITING);
     assert!(server.effects().contains(&Effect::Count("bitswap_wants_dropped", 1)));
+    // Whoever wants little still finds room, and nobody loses more than what is above an even share.
+    let (late, block) = (peer(41), raw("comes later"));
+    server.connected(late);
+    ask(&mut server, &late, want(&block));
+    serve(&mut server, &[]);
+    let shares = (1..=40).map(|n| server.wantlist(&peer(n)));
+    assert!(shares.clone().min() >= Some(limits::WAITING / 41), "{:?}", shares.collect::<Vec<_>>());
+    message(&mut server, &late);
+    server.arrived(block.cid());
+    serve(&mut server, std::slice::from_ref(&block));
+    assert_eq!(message(&mut server, &late).0, [block.size()]);
+    server.disconnected(&late);
     (1..=40).for_each(|n| server.disconnected(&peer(n)));
     assert!(server.is_empty());
 }
