@@ -14,8 +14,10 @@ use crate::streams::OpenError;
 
 /// A stream on which nothing was said for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// Streams opened in vain, one after the other, before the peer counts as one that speaks no bitswap.
+/// Streams opened in vain, one after the other, before the peer is left alone.
 const ATTEMPTS: u32 = 3;
+/// For how long, unless it opens a stream itself.
+const REST: Duration = Duration::from_secs(60);
 
 /// Why a stream ended.
 enum End {
@@ -57,7 +59,9 @@ impl Shared {
                 }
             }
             if failed >= ATTEMPTS {
-                return self.mute(peer);
+                self.mute(peer);
+                tokio::time::sleep(REST).await;
+                return self.with(|state, _| state.client.unmute(&peer));
             }
             tokio::time::sleep(self.host.backoff(failed)).await;
         }
@@ -67,10 +71,7 @@ impl Shared {
     fn mute(self: &Arc<Self>, peer: PeerId) {
         self.with(|state, now| {
             state.client.mute(&peer, now);
-            state.server.disconnected(&peer);
-            if state.links.contains_key(&peer) {
-                state.server.connected(peer);
-            }
+            state.server.reset(&peer);
             state.writers.remove(&peer);
         });
         self.host.count("bitswap_mute", 1);
@@ -131,12 +132,7 @@ impl Shared {
     /// The far end takes nothing: it gets nothing more of what it wanted until now.
     fn stalled(self: &Arc<Self>, peer: &PeerId) {
         self.host.count("serve_stalled", 1);
-        self.with(|state, _| {
-            state.server.disconnected(peer);
-            if state.links.contains_key(peer) {
-                state.server.connected(*peer);
-            }
-        });
+        self.with(|state, _| state.server.reset(peer));
     }
 
     /// Ends the writer, unless there is something to say after all.

@@ -113,6 +113,14 @@ impl<B: AsRef<[u8]>> Server<B> {
         self.paused.retain(|(_, other)| other != peer);
     }
 
+    /// A peer is there and cannot be told anything: what it wanted until now is gone.
+    pub(crate) fn reset(&mut self, peer: &PeerId) {
+        if self.peers.contains_key(peer) {
+            self.disconnected(peer);
+            self.connected(*peer);
+        }
+    }
+
     /// The peer sends its wantlist anew: what it wanted before is gone, also what waits for its writer. It asks again for what
     /// it still wants, which would be sent twice otherwise.
     pub(crate) fn clear(&mut self, peer: &PeerId) {

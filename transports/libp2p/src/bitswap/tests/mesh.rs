@@ -116,9 +116,20 @@ impl Mesh {
         let (node, host) = host::alone(Node::builder().network(network).limits(limits), "libp2p").await;
         let opener = MeshOpener { mesh: Arc::clone(self), me: host.me(), version };
         let bitswap = Shared::begin(host, Box::new(opener), Arc::clone(self) as Arc<dyn Finder>);
-        let end = End::Good(Arc::downgrade(&bitswap));
-        self.ends.lock().expect("unpoisoned").insert(node.peer_id(), end);
-        Member { node, bitswap }
+        let member = Member { node, bitswap };
+        self.mend(&member);
+        member
+    }
+
+    /// No stream can be opened to a member.
+    pub(super) fn cut(&self, member: &Member) {
+        self.ends.lock().expect("unpoisoned").remove(&member.id());
+    }
+
+    /// It can again.
+    pub(super) fn mend(&self, member: &Member) {
+        let end = End::Good(Arc::downgrade(&member.bitswap));
+        self.ends.lock().expect("unpoisoned").insert(member.id(), end);
     }
 
     /// A peer that speaks for itself: the streams that others open to it.

@@ -106,6 +106,23 @@ async fn a_silent_peer_costs_the_time_that_was_given() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_to_which_no_stream_opens_is_left_alone_for_a_while_and_not_for_ever() {
+    let mesh = Arc::new(Mesh::default());
+    let (here, there) = (mesh.member().await, mesh.member().await);
+    let block = raw("x");
+    there.put(std::slice::from_ref(&block)).await;
+    here.connect(&there);
+    mesh.cut(&there);
+    soon(here.bitswap.block(&wanted(&block))).await.expect_err("nobody can be asked");
+    assert_eq!(here.counter("bitswap_mute"), 1);
+    mesh.mend(&there);
+    soon(here.bitswap.block(&wanted(&block))).await.expect_err("it is left alone");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let fetched = soon(here.bitswap.block(&wanted(&block))).await.expect("it is asked again");
+    assert_eq!(fetched.claim.cid(), block.cid());
+}
+
+#[tokio::test(start_paused = true)]
 async fn old_versions_are_answered_with_blocks() {
     for version in [Version::V1_0, Version::V1_1] {
         let mesh = Arc::new(Mesh::default());
