@@ -13,6 +13,9 @@ use crate::keys;
 /// What pins and metadata leave of the disk; only deleting may go below, because it makes room. A disk with less is full.
 pub(crate) const FLOOR_BYTES: u64 = 8 << 20;
 
+/// Blocks of so many bytes are written from where they are.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// One write of a caller, who made the keys: what one thread allocates and another frees costs both.
 #[derive(Debug)]
 pub(crate) enum Write {
@@ -159,8 +162,12 @@ impl<'a> Batch<'a> {
         self.claim(bytes)?;
         self.usage = Usage::new(self.usage.blocks + new.len() as u64, self.usage.bytes + bytes);
         for (key, block) in new {
-            // A copy, so that a small block does not keep the large buffer it was cut from until it is on disk.
-            self.set(Space::Blocks, key, Some(Slice::new(block.bytes())));
+            // A small block does not keep the large buffer it was cut from until it is on disk.
+            let bytes = match block.size() < LARGE_BYTES {
+                true => Slice::new(block.bytes()),
+                false => Slice::from(block.bytes().clone()),
+            };
+            self.set(Space::Blocks, key, Some(bytes));
         }
         Ok(())
     }
