@@ -31,6 +31,7 @@ pub fn all() -> Vec<Decoder> {
         decoder("swarm_key", swarm_key, |_| (), MAX_KEY_BYTES, keys(), 1_024),
         // Of its own disk: the library makes room for what a list says it holds, up to a mebibyte.
         decoder("known", known, |_| (), 4_096, vec![routing::known()], 2 << 20),
+        decoder("page", page, |_| (), 4_096, vec![routing::page()], 2 << 20),
         decoder("address", addr, |_| (), 1_024, addresses(), 8_192),
     ];
     all.extend(bitswap::decoders::decoders());
@@ -69,6 +70,11 @@ pub fn swarm_key(bytes: &[u8]) -> bool {
 /// What is saved of a peer that was met.
 pub fn known(bytes: &[u8]) -> bool {
     routing::is_known(bytes)
+}
+
+/// A page of what strangers announced.
+pub fn page(bytes: &[u8]) -> bool {
+    routing::is_page(bytes)
 }
 
 /// An address out of a record or of a provider.

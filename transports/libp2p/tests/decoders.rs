@@ -3,4 +3,4 @@
 
 use carrick_transport_libp2p::decoders;
 
-carrick_core::decoder_suite!(decoders::all(); frames frame swarm_key known address bitswap);
+carrick_core::decoder_suite!(decoders::all(); frames frame swarm_key known page address bitswap);

@@ -19,6 +19,7 @@ use super::finder::Inbox;
 use super::jobs::Jobs;
 use super::remotes::Remotes;
 use super::roots::Roots;
+use super::saver::Saver;
 use super::tables::{Tables, TablesEvent};
 use crate::address::{Class, Rule, Scope, class};
 
@@ -28,6 +29,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Routing, as a part of the swarm's behaviour. Its events are handled inside: none comes out.
 pub(crate) struct Behaviour {
     pub(super) host: Host,
+    pub(super) saver: Saver,
     pub(super) scope: Scope,
     pub(super) tables: Tables,
     pub(super) inbox: Inbox,

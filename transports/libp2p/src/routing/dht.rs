@@ -7,7 +7,8 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use carrick_core::{Multiaddr, PeerId};
+use bytes::Bytes;
+use carrick_core::{Multiaddr, PeerId, Time};
 use libp2p::StreamProtocol;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use super::config::DhtMode;
 use super::found::{Ended, Found, found};
 use super::own::Own;
-use super::records::{Records, Refused};
+use super::records::{Records, Refused, Restored};
 use super::search::Searches;
 use crate::address::{Rule, Scope};
 
@@ -146,6 +147,16 @@ impl Dht {
     /// How many records of strangers there are, and their bytes.
     pub(crate) fn held(&mut self) -> (usize, usize) {
         self.kad.store_mut().held()
+    }
+
+    /// Pages of what strangers announced that are not on the disk yet, of so many providers.
+    pub(crate) fn unsaved(&mut self, now: Time, providers: usize) -> Vec<(String, Option<Bytes>)> {
+        self.kad.store_mut().unsaved(now, providers)
+    }
+
+    /// Takes back what strangers announced to an earlier life.
+    pub(crate) fn restore_records(&mut self, saved: Restored, now: Time, admits: impl Fn(&PeerId) -> bool) {
+        self.kad.store_mut().restore(saved, now, admits);
     }
 
     /// Passes the addresses of ours that changed on to the library, in its own words.

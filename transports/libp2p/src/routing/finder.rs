@@ -23,8 +23,18 @@ const DEADLINE: Duration = Duration::from_secs(150);
 /// Something to tell the network, on its way to the swarm.
 #[derive(Debug)]
 pub(super) enum Tell {
-    Announce { root: Bytes, reply: Reply },
-    Withdraw { root: Bytes, reply: oneshot::Sender<()> },
+    Announce {
+        root: Bytes,
+        reply: Reply,
+    },
+    Withdraw {
+        root: Bytes,
+        reply: oneshot::Sender<()>,
+    },
+    /// What strangers announced is to be written.
+    Save {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Something to find out: somebody waits for it, and it does not wait behind what is only told.
@@ -139,6 +149,8 @@ impl Finder {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn flush(&self) -> Result<()> {
+        // Where the swarm has ended already, what it saved last is there.
+        let _ = self.ask("flush", &self.tells, |reply| Tell::Save { reply }).await;
         self.saver.flush().await
     }
 

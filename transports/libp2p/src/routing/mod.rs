@@ -43,8 +43,14 @@ pub(crate) use self::book::{is_known, known};
 pub use self::config::{DhtMode, Routing};
 pub(crate) use self::config::{REPROVIDE_S, Settings, check_reprovide};
 pub(crate) use self::finder::Finder;
+use self::records::Restored;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::records::{is_page, page};
 use self::roots::Roots;
 use self::saver::Saver;
+
+/// Where records of strangers are saved: behind it the name of the table, the provider and the number of a page.
+const RECORDS: &str = "record/";
 
 /// Most roots that one node announces.
 pub(crate) const MAX_ROOTS: usize = 1 << 18;
@@ -60,6 +66,7 @@ pub(crate) async fn open(settings: &Settings, host: &Host) -> Result<(Behaviour,
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut behaviour = Behaviour {
         host: host.clone(),
+        saver: saver.clone(),
         scope: settings.routing.scope(),
         tables: tables::Tables::new(settings, host)?,
         inbox,
@@ -82,6 +89,22 @@ async fn restore(behaviour: &mut Behaviour, host: &Host) -> Result<()> {
             tracing::debug!(name, "what was saved is damaged");
         }
     }
+    for (_, table) in behaviour.tables.each() {
+        let prefix = format!("{RECORDS}{}/", table_name(table));
+        let (mut pages, mut restored) = (host.recall(&prefix), Restored::default());
+        while let Some(page) = pages.next().await {
+            let (name, value) = page?;
+            if !restored.take(&name[prefix.len()..], &value) {
+                tracing::debug!(name, "what was saved is damaged");
+            }
+        }
+        table.restore_records(restored, host.now(), |peer| host.admits(peer));
+    }
     behaviour.take_back();
     Ok(())
+}
+
+/// What a table is called on the disk: its protocol, without what parts its name from the rest.
+fn table_name(table: &dht::Dht) -> String {
+    table.protocol().as_ref().replace('/', "%")
 }

@@ -37,6 +37,10 @@ impl Behaviour {
             match tell {
                 Tell::Announce { root, reply } => self.announce(root, reply),
                 Tell::Withdraw { root, reply } => self.withdraw(&root, reply),
+                Tell::Save { reply } => {
+                    self.save_records(usize::MAX);
+                    let _ = reply.send(());
+                }
             }
         }
         let now = self.host.now();

@@ -1,7 +1,7 @@
 //! Who provides what, as others told us: the record store of a table.
 //!
 //! A server of the table stores what strangers announce, so strangers decide what is here and bounds decide how much. Records
-//! are kept for 48 hours, in memory alone: their owners announce again within 22. There is a bound for each key, for each
+//! are kept for 48 hours, over restarts too; their owners announce again within 22. There is a bound for each key, for each
 //! provider and for all. Where the room for all is used up, whoever holds most makes room, and among equals the newest. So a
 //! peer that floods pushes out what it said itself, a flood of many identities replaces each other, and who comes with few
 //! records finds room however full it is. Nobody is sure of more than an even share: the records over the providers, 16.
@@ -10,6 +10,7 @@
 //! are refused: nothing of ours reads them.
 
 mod room;
+mod saved;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,6 +21,10 @@ use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 use tokio::time::Instant;
 
+use self::saved::OnDisk;
+pub(crate) use self::saved::Restored;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::saved::{is_page, page};
 use crate::address::Rule;
 
 /// How much strangers can make a table store.
@@ -92,6 +97,7 @@ pub(crate) struct Records {
     /// Of the next record; of the next provider, too.
     serial: u64,
     bytes: usize,
+    disk: OnDisk,
     refused: Refused,
 }
 
@@ -124,6 +130,7 @@ impl Records {
             by_age: BTreeMap::new(),
             serial: 0,
             bytes: 0,
+            disk: OnDisk::default(),
             refused: Refused::default(),
         }
     }
@@ -181,7 +188,7 @@ impl Records {
         (self.by_age.len(), self.bytes)
     }
 
-    fn insert(&mut self, key: RecordKey, provider: PeerId, addrs: Vec<Multiaddr>) {
+    fn insert(&mut self, key: RecordKey, provider: PeerId, addrs: Vec<Multiaddr>, since: Instant) {
         self.serial += 1;
         let serial = self.serial;
         self.bytes += cost(&key) + of_addrs(&addrs);
@@ -197,7 +204,7 @@ impl Records {
         self.by_size.insert((held.records.len(), held.joined, provider));
         // Most keys have one provider.
         let entries = self.keys.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
-        entries.push(Entry { provider, serial, since: self.now });
+        entries.push(Entry { provider, serial, since });
         self.by_age.insert(serial, (key, provider));
     }
 }
@@ -250,7 +257,8 @@ impl RecordStore for Records {
         // One that is renewed is a new one.
         self.remove_provider(&key, &provider);
         if self.make_room(&key, &provider, cost(&key) + of_addrs(&addrs)) {
-            self.insert(key, provider, addrs);
+            self.insert(key, provider, addrs, self.now);
+            self.disk.changed(&provider, true);
         } else {
             self.refused.refused += 1;
         }

@@ -6,11 +6,14 @@ use tokio::time::Instant;
 
 use super::behaviour::Behaviour;
 use super::records::{Bounds, Refused};
+use super::{RECORDS, table_name};
 
 /// Every how many looks the tables are swept.
 pub(super) const SWEEP: u32 = 60;
 /// Every how many looks the tables are refreshed: every five minutes.
 const REFRESH: u32 = 300;
+/// Providers whose records are written at each sweep: however many change, the disk is written to this slowly.
+const SAVED: usize = 512;
 /// Most records of one flood that are blamed at once.
 const MAX_BLAME: u32 = 8_192;
 
@@ -33,7 +36,18 @@ impl Behaviour {
         }
     }
 
+    /// Has written what strangers announced since the last time, of so many providers.
+    pub(super) fn save_records(&mut self, providers: usize) {
+        let now = self.host.now();
+        for (_, table) in self.tables.each() {
+            for (page, value) in table.unsaved(now, providers) {
+                self.saver.note(format!("{RECORDS}{}/{page}", table_name(table)), value);
+            }
+        }
+    }
+
     fn sweep(&mut self) {
+        self.save_records(SAVED);
         for (_, table) in self.tables.each() {
             table.sweep(|peer| self.host.admits(peer));
         }

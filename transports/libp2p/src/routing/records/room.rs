@@ -96,5 +96,6 @@ impl Records {
                 self.by_size.insert((held.records.len(), held.joined, *provider));
             }
         }
+        self.disk.changed(provider, self.providers.contains_key(provider));
     }
 }

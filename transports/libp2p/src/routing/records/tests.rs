@@ -1,4 +1,5 @@
-use carrick_core::Keypair;
+use bytes::Bytes;
+use carrick_core::{Keypair, Time};
 use libp2p::core::multihash::Multihash;
 
 use super::*;
@@ -187,4 +188,92 @@ async fn a_peer_that_is_forgotten_leaves_nothing() {
     say(&mut all, key(1), peer(2));
     all.forget(&peer(1));
     assert_eq!((named(&all, &key(1)), all.held().0), (vec![peer(2)], 1));
+}
+
+/// Everything of a table that is on the disk after so many rounds of saving.
+fn save(records: &mut Records, disk: &mut BTreeMap<String, Bytes>, now: Time) {
+    loop {
+        let pages = records.unsaved(now, 2);
+        if pages.is_empty() {
+            return;
+        }
+        for (name, page) in pages {
+            match page {
+                Some(page) => {
+                    assert!(page.len() <= 4_096, "{} bytes", page.len());
+                    disk.insert(name, page);
+                }
+                None => assert!(disk.remove(&name).is_some(), "there was no {name}"),
+            }
+        }
+    }
+}
+
+fn restored(disk: &BTreeMap<String, Bytes>, now: Time) -> Records {
+    let mut saved = Restored::default();
+    disk.iter().for_each(|(name, page)| assert!(saved.take(name, page), "{name}"));
+    let mut records = records(Bounds::default());
+    records.restore(saved, now, |peer_| *peer_ != peer(13));
+    records
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_survive_a_restart_and_grow_old_meanwhile() {
+    let start = Time(1_700_000_000_000);
+    let later = |hours: u64| Time(start.as_millis() + hours * 3_600_000);
+    let (mut all, mut disk) = (records(Bounds::default()), BTreeMap::new());
+    (0..500).for_each(|n| say(&mut all, key(n), peer(1)));
+    say(&mut all, key(7), peer(13));
+    save(&mut all, &mut disk, start);
+    tokio::time::advance(20 * HOUR).await;
+    all.tick(Instant::now());
+    say(&mut all, key(7), peer(2));
+    save(&mut all, &mut disk, later(20));
+
+    let mut back = restored(&disk, later(30));
+    assert_eq!(back.held().0, 501, "and nothing of whom is not admitted any more");
+    assert_eq!(named(&back, &key(7)), [peer(1), peer(2)]);
+    assert_eq!(back.providers(&key(7))[0].addresses, [addr("/ip4/10.0.0.7/tcp/1")]);
+    save(&mut back, &mut disk, later(30));
+    assert!(!disk.keys().any(|name| name.starts_with(&peer(13).to_string())));
+    assert_eq!(
+        restored(&disk, later(30)).held(),
+        back.held(),
+        "nothing is there twice, and nothing too much"
+    );
+    tokio::time::advance(19 * HOUR).await;
+    back.tick(Instant::now());
+    assert_eq!(named(&back, &key(7)), [peer(2)], "the others' 48 hours are over");
+    save(&mut back, &mut disk, later(49));
+    assert_eq!(disk.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_page_costs_its_records_alone_and_is_written_over() {
+    let now = Time(1_700_000_000_000);
+    let (mut all, mut disk) = (records(Bounds::default()), BTreeMap::new());
+    (0..200).for_each(|n| say(&mut all, key(n), peer(1)));
+    say(&mut all, key(1), peer(2));
+    save(&mut all, &mut disk, now);
+    let hurt = format!("{}/1", peer(1));
+    let mut saved = Restored::default();
+    for (name, page) in &disk {
+        let whole = *name != hurt;
+        assert_eq!(saved.take(name, if whole { page } else { b"damaged" }), whole);
+    }
+    assert!(!saved.take("no name", b""));
+    let mut back = records(Bounds::default());
+    back.restore(saved, now, |_| true);
+    let held = back.held().0;
+    assert!((50..200).contains(&held), "{held}");
+    save(&mut back, &mut disk, now);
+    assert_eq!(restored(&disk, now).held().0, held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_who_come_and_go_leave_nothing_to_be_saved() {
+    let mut all = records(Bounds { providers: 10, ..Bounds::default() });
+    (0..1_000).for_each(|n| say(&mut all, key(n), peer(n)));
+    assert!(all.unsaved(Time(0), usize::MAX).len() <= 10);
+    assert_eq!(all.unsaved(Time(0), usize::MAX), []);
 }

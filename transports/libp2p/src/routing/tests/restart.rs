@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+
 use super::host::Disk;
 use super::net::{Peer, Setup, cid, within};
 
@@ -38,6 +40,22 @@ async fn a_node_that_comes_back_finds_its_peers_again_and_announces_when_it_is_t
     assert_eq!(told, 0, "nothing is announced because of the restart");
     clock.advance(22 * HOUR);
     other.stores(3).await;
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_still_knows_what_others_provide() {
+    let setup = Setup { store: Arc::new(Disk::default()), ..Setup::default() };
+    let (between, provider) = (Peer::with(1, setup.clone()).await, Peer::new(2).await);
+    provider.meet(&between).await;
+    within(provider.finder.announce(&cid(1))).await.expect("somebody is told");
+    between.stores(1).await;
+    between.close().await;
+    let between = Peer::with(1, setup).await;
+    between.stores(1).await;
+    let asker = Peer::new(3).await;
+    asker.meet(&between).await;
+    let found = within(asker.finder.providers(&cid(1), 1).next()).await;
+    assert_eq!(found, Some((provider.id, vec![provider.addr.clone()])));
 }
 
 #[tokio::test]
