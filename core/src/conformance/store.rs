@@ -56,6 +56,8 @@ pub async fn a_block_comes_back<F: StoreFixture>() {
     for block in &blocks {
         assert!(fixture.store().has(block.cid()).await.expect("has"));
         assert_eq!(fixture.store().get(block.cid()).await.expect("get").as_ref(), Some(block));
+        let claim = fixture.store().claim(block.cid()).await.expect("claim").expect("it is there");
+        assert_eq!(claim.check().as_ref().expect("its bytes"), block);
     }
 }
 
@@ -90,6 +92,7 @@ pub async fn an_absent_block_is_none<F: StoreFixture>() {
     let fixture = F::open(None).await;
     let cid = *numbered(1).cid();
     assert_eq!(fixture.store().get(&cid).await.expect("get"), None);
+    assert!(fixture.store().claim(&cid).await.expect("claim").is_none());
     assert!(!fixture.store().has(&cid).await.expect("has"));
     assert!(!fixture.store().delete(&cid).await.expect("delete"));
     fixture.store().put(&[]).await.expect("nothing to write");
@@ -228,6 +231,7 @@ pub async fn a_closed_store_answers_closed<F: StoreFixture>() {
     let cid = block.cid();
     let answers = [
         ("get", store.get(cid).await.map(drop)),
+        ("claim", store.claim(cid).await.map(drop)),
         ("has", store.has(cid).await.map(drop)),
         ("put", store.put(std::slice::from_ref(&block)).await),
         ("delete", store.delete(cid).await.map(drop)),

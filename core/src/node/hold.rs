@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 use tokio::sync::{MutexGuard, Notify};
 
 use super::core::lock;
-use crate::{Block, Kept, Owner, Pin, Result, Store, Usage};
+use crate::{Block, Claim, Kept, Owner, Pin, Result, Store, Usage};
 
 /// A block by its hash.
 type Name = u64;
@@ -229,6 +229,10 @@ impl Watched {
 impl Store for Watched {
     async fn get(&self, cid: &Cid) -> Result<Option<Block>> {
         self.store.get(cid).await
+    }
+
+    async fn claim(&self, cid: &Cid) -> Result<Option<Claim>> {
+        self.store.claim(cid).await
     }
 
     async fn has(&self, cid: &Cid) -> Result<bool> {

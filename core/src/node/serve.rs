@@ -12,7 +12,7 @@ use super::counters::NODE;
 use super::host::{Served, ServedStream};
 use super::per_remote::PerRemote;
 use crate::limits::MAX_ROOTS;
-use crate::{Block, CidPolicy, Error, ErrorKind, Follow, Limits, RAW, Remote, Result, WantDag, dag};
+use crate::{Block, CidPolicy, Claim, Error, ErrorKind, Follow, Limits, RAW, Remote, Result, WantDag, dag};
 
 /// Serving memory is shared out in pieces of this many bytes.
 const SHARE: usize = 1_024;
@@ -29,8 +29,8 @@ impl Core {
             return Ok(None);
         }
         let whole = self.share(asker, self.limits.block_bytes).await?;
-        let Some(block) = self.store.get(cid).await? else { return Ok(None) };
-        Ok(Some(served(block, whole)))
+        let Some(claim) = self.store.claim(cid).await? else { return Ok(None) };
+        Ok(Some(served(claim, whole)))
     }
 
     pub(crate) async fn serve_has(&self, asker: &Remote, cid: &Cid) -> Result<bool> {
@@ -207,9 +207,9 @@ impl Share {
 }
 
 /// Gives back the part of the share that the block does not need.
-fn served(block: Block, mut whole: Share) -> Served {
-    whole.shrink(block.size());
-    Served { bytes: block.into_bytes(), _share: whole }
+fn served(claim: Claim, mut whole: Share) -> Served {
+    whole.shrink(claim.size());
+    Served { bytes: claim.into_bytes(), _share: whole }
 }
 
 /// The blocks that a walk came across, and its share of what all walks may remember.

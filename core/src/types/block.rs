@@ -67,6 +67,11 @@ impl Claim {
         self.bytes.len()
     }
 
+    /// The bytes, for a peer that checks them itself.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// Hashes the bytes and compares; once checked it costs nothing.
     ///
     /// # Errors

@@ -116,14 +116,20 @@ impl Database {
 
     /// Reads a block and compares it with its CID.
     pub(crate) fn block(&self, cid: &Cid) -> Result<Option<Block>> {
-        let Some(bytes) = self.read("get", Space::Blocks, &keys::block(cid))? else { return Ok(None) };
-        Claim::new(*cid, bytes).check().map(Some).map_err(|source| {
+        let Some(claim) = self.claim(cid)? else { return Ok(None) };
+        claim.check().map(Some).map_err(|source| {
             Error::new(source.kind(), "get", format!("the block {cid} is damaged on disk"))
                 .mend(
                     "delete it and fetch it again from a peer; a disk that damages files should be replaced",
                 )
                 .from_source(source)
         })
+    }
+
+    /// Reads a block; what the disk damaged fails by the database's checksum over its key and its bytes.
+    pub(crate) fn claim(&self, cid: &Cid) -> Result<Option<Claim>> {
+        let bytes = self.read("get", Space::Blocks, &keys::block(cid))?;
+        Ok(bytes.map(|bytes| Claim::new(*cid, bytes)))
     }
 
     /// Reads a value.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use carrick_core::{Block, Bytes, Cid, Error, ErrorKind, Kept, Owner, Pin, Result, Site, Store, Usage};
+use carrick_core::{
+    Block, Bytes, Cid, Claim, Error, ErrorKind, Kept, Owner, Pin, Result, Site, Store, Usage,
+};
 use fjall::{Guard, UserKey};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{RwLock, Semaphore};
@@ -165,6 +167,11 @@ impl Store for FjallStore {
         self.read("get", move |db| db.block(&cid)).await
     }
 
+    async fn claim(&self, cid: &Cid) -> Result<Option<Claim>> {
+        let cid = *cid;
+        self.read("get", move |db| db.claim(&cid)).await
+    }
+
     async fn has(&self, cid: &Cid) -> Result<bool> {
         let key = keys::block(cid);
         self.read("has", move |db| {
@@ -284,6 +291,8 @@ mod tests {
         database(&store).await.space(Space::Blocks).rotate_memtable_and_wait().expect("written to tables");
         assert!(damage(folder.path(), &[1; 1_000]) > 0, "the block is in no file");
         assert_eq!(store.get(hurt.cid()).await.expect_err("damaged").kind(), ErrorKind::Integrity);
+        let unhashed = store.claim(hurt.cid()).await.expect_err("the database has a checksum of its own");
+        assert_eq!(unhashed.kind(), ErrorKind::Integrity);
         assert_eq!(store.get(well.cid()).await.expect("get"), Some(well));
     }
 

@@ -83,9 +83,10 @@ impl Book {
     }
 
     fn put(&mut self, peer: PeerId, known: Known) {
-        self.by_age.insert((known.seen, peer));
-        if let Some(old) = self.peers.insert(peer, known.clone())
-            && old.seen != known.seen
+        let seen = known.seen;
+        self.by_age.insert((seen, peer));
+        if let Some(old) = self.peers.insert(peer, known)
+            && old.seen != seen
         {
             self.by_age.remove(&(old.seen, peer));
         }

@@ -35,12 +35,12 @@ impl Roots {
         true
     }
 
-    /// Somebody wants a root announced now. `false` when it is under way.
-    pub(super) fn begin(&mut self, root: &Bytes) -> bool {
+    /// Somebody wants a root announced now.
+    pub(super) fn begin(&mut self, root: &Bytes) {
         if !self.schedule.contains(root) {
             self.note(root, Some(Time(0)));
         }
-        self.schedule.begin(root)
+        self.schedule.begin(root);
     }
 
     /// An announcement ended.
