@@ -4,7 +4,7 @@
 //! Blocks are handed out in the order of the walk, so that what comes early is held until its turn. What is held and what may
 //! come is bounded in count and bytes; the sizes of blocks to come are guessed from those that came.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use carrick_core::links::{Miss, Tally};
 use carrick_core::{Block, Cid, CidPolicy, Fetched, Follow, RAW, WantDag, dag};
@@ -69,8 +69,8 @@ pub(crate) struct Frontier {
     /// Asked for, and perhaps here.
     window: VecDeque<Slot>,
     first: Place,
-    /// To be asked for again.
-    again: VecDeque<Place>,
+    /// To be asked for again, whatever is handed out first before the rest.
+    again: BTreeSet<Place>,
     held: usize,
     /// Asked for and not here: leaves, others.
     pending: [usize; 2],
@@ -88,7 +88,7 @@ impl Frontier {
             queue: VecDeque::new(),
             window: VecDeque::new(),
             first: 0,
-            again: VecDeque::new(),
+            again: BTreeSet::new(),
             held: 0,
             pending: [0; 2],
             mean: [256 << 10, 32 << 10],
@@ -100,16 +100,16 @@ impl Frontier {
     /// What to ask for now.
     pub(crate) fn asks(&mut self) -> Vec<(Place, Cid)> {
         let mut asks = Vec::new();
-        while let Some(place) = self.again.front().copied() {
+        while let Some(place) = self.again.first().copied() {
             let Some(slot) = self.slot(place) else {
-                self.again.pop_front();
+                self.again.pop_first();
                 continue;
             };
             let cid = slot.cid;
             if place != self.first && !self.has_room(&cid) {
                 break;
             }
-            self.again.pop_front();
+            self.again.pop_first();
             asks.push(self.ask(place, cid));
         }
         while self.window.len() < WINDOW
@@ -135,7 +135,7 @@ impl Frontier {
             slot.state = State::New;
             let kind = kind(&slot.cid);
             self.pending[kind] -= 1;
-            self.again.push_back(place);
+            self.again.insert(place);
         }
     }
 
@@ -237,4 +237,28 @@ fn absent() -> Tally {
     let mut tally = Tally::default();
     tally.note(Miss::Absent);
     tally
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use carrick_core::{Bytes, Claim, cid_of};
+
+    use super::*;
+
+    #[test]
+    fn what_is_handed_out_next_is_asked_for_again_before_all_else() {
+        let roots: Vec<_> = (0..3_u8).map(|n| cid_of(RAW, &[n])).collect();
+        let mut want = WantDag::new(roots[0], Duration::from_secs(1));
+        want.roots = roots.clone();
+        let mut frontier = Frontier::new(&want);
+        assert_eq!(frontier.asks().len(), 3);
+        // The last one fills all that may be held, and the others have to be asked of somebody else.
+        let claim = Claim::new(roots[2], Bytes::from(vec![0; WINDOW_BYTES]));
+        frontier.landed(2, Fetched { claim, from: None });
+        frontier.again(1);
+        frontier.again(0);
+        assert_eq!(frontier.asks(), [(0, roots[0])]);
+    }
 }

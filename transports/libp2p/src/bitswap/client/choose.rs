@@ -336,7 +336,8 @@ impl Client {
             Stand::Block { at, sent, .. } if now < known.heard + limits::LATE && !known.passes_over(at) => {
                 known.blocks -= 1;
                 wanted.set(peer, Stand::Late { until: now + self.idle, sent });
-                return self.count("bitswap_slow", 1);
+                self.count("bitswap_slow", 1);
+                return self.room(&peer, now);
             }
             _ => wanted.tally.note(Miss::Stalled),
         }

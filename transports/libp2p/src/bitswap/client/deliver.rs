@@ -44,6 +44,8 @@ impl Client {
             self.recent.truncate(limits::GOOD);
         }
         self.settle(id, peer, &done, now);
+        // Also where it was late with this one: it sends again.
+        self.room(peer, now);
         done
     }
 

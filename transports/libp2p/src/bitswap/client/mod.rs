@@ -179,6 +179,11 @@ impl Client {
             return;
         }
         self.peers.insert(peer, Peer::new());
+        self.ask_what_is_sought(peer, now);
+    }
+
+    /// Whoever was not there yet may have what nobody else has.
+    fn ask_what_is_sought(&mut self, peer: PeerId, now: Time) {
         let seeking: Vec<_> = self.seeking.iter().take(limits::QUESTIONS).copied().collect();
         for want in seeking {
             self.ask_newcomer(want, peer, now);
@@ -216,18 +221,25 @@ impl Client {
     }
 
     /// The peer opened a stream of bitswap: it can be asked.
-    pub(crate) fn unmute(&mut self, peer: &PeerId) {
-        if let Some(known) = self.peers.get_mut(peer) {
-            known.speaks = true;
+    pub(crate) fn unmute(&mut self, peer: &PeerId, now: Time) {
+        let Some(known) = self.peers.get_mut(peer).filter(|peer| !peer.speaks) else { return };
+        (known.speaks, known.rests) = (true, None);
+        self.ask_what_is_sought(*peer, now);
+    }
+
+    /// A while passed since the peer was [left alone](Self::mute).
+    pub(crate) fn rested(&mut self, peer: &PeerId, now: Time) {
+        if self.peers.get(peer).is_some_and(|peer| peer.rests.is_some_and(|until| until <= now)) {
+            self.unmute(peer, now);
         }
     }
 
-    /// The peer speaks no bitswap, or no stream to it can be opened: nothing is asked of it until it does.
-    pub(crate) fn mute(&mut self, peer: &PeerId, now: Time) {
+    /// The peer speaks no bitswap, or no stream to it can be opened: nothing is asked of it until it does, or `rests` is over.
+    pub(crate) fn mute(&mut self, peer: &PeerId, rests: Option<Time>, now: Time) {
         let Some(mut known) = self.peers.remove(peer) else { return };
         let wants = std::mem::take(&mut known.wants);
         let mut silent = Peer::new();
-        silent.speaks = false;
+        (silent.speaks, silent.rests) = (false, rests);
         self.peers.insert(*peer, silent);
         for id in wants {
             if let Some(wanted) = self.wants.get_mut(&id) {
@@ -250,6 +262,11 @@ impl Client {
         self.peers
             .get(peer)
             .is_some_and(|peer| !peer.wants.is_empty() || !peer.settled.is_empty() || peer.probes > 0)
+    }
+
+    /// Whether this peer was asked for a block that has not come.
+    pub(crate) fn awaits_block(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.blocks > 0 || peer.lates > 0)
     }
 
     /// When [`wake`](Self::wake) is to be called.

@@ -24,6 +24,8 @@ pub(super) enum Op {
 pub(super) struct Peer {
     /// It speaks bitswap, as far as is known.
     pub(super) speaks: bool,
+    /// Where it seems not to: when it is tried again.
+    pub(super) rests: Option<Time>,
     /// It says what it has (bitswap 1.2).
     pub(super) presences: bool,
     /// It has said so at least once: then silence is a fault.
@@ -65,6 +67,7 @@ impl Peer {
     pub(super) fn new() -> Self {
         Self {
             speaks: true,
+            rests: None,
             presences: true,
             tells: false,
             wants: BTreeSet::new(),

@@ -32,8 +32,10 @@ use super::server::{Effect, Server};
 pub(super) use wire::Opened;
 pub(super) use wire::{Opener, PROTOCOLS, Wire, swarm_opener, wire};
 
-/// Bytes of messages being read, of all peers.
-const READING: usize = 64 << 20;
+/// Bytes of messages being read, of all peers that were asked for blocks.
+const READING_AWAITED: usize = 48 << 20;
+/// The same of all others: however slowly they send, they hold up nobody else's answers.
+const READING_OTHERS: usize = 16 << 20;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -91,7 +93,8 @@ pub(super) struct Shared {
     began: Instant,
     state: Mutex<State>,
     timer: Notify,
-    reading: Arc<Semaphore>,
+    reading_awaited: Arc<Semaphore>,
+    reading_others: Arc<Semaphore>,
     closed: CancellationToken,
 }
 
@@ -124,7 +127,8 @@ impl Shared {
             began: Instant::now(),
             state: Mutex::new(state),
             timer: Notify::new(),
-            reading: Arc::new(Semaphore::new(READING)),
+            reading_awaited: Arc::new(Semaphore::new(READING_AWAITED)),
+            reading_others: Arc::new(Semaphore::new(READING_OTHERS)),
             closed: CancellationToken::new(),
             host,
         });

@@ -1,13 +1,14 @@
 //! Streams that peers open: messages are read and taken in, one after the other.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use carrick_core::{Misdeed, PeerId, Remote};
 use futures::io::{AsyncReadExt as _, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::super::address;
@@ -29,6 +30,8 @@ const BATCH: usize = 256;
 const PART: usize = 8;
 /// Messages up to this size are read without asking for room.
 const SMALL: usize = 4 << 10;
+/// The first part of a message of whoever was asked for no block; each further one doubles what is there.
+const STEP: usize = 64 << 10;
 
 /// Why a stream ended.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ enum End {
     Over,
     /// The far end stopped inside a message.
     Stalled,
+    /// There was no room for its message.
+    Crowded,
     /// It ended inside a message.
     Cut,
     Broken(Broken),
@@ -54,11 +59,27 @@ impl From<Broken> for End {
     }
 }
 
+/// What a message takes while it is read: of its peer's room and of that of all.
+struct Room {
+    budgets: [Arc<Semaphore>; 2],
+    taken: Vec<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    async fn take(&mut self, bytes: usize) -> Result<(), AcquireError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        for budget in &self.budgets {
+            self.taken.push(Arc::clone(budget).acquire_many_owned(bytes).await?);
+        }
+        Ok(())
+    }
+}
+
 impl Shared {
     /// A stream that a peer opened. All versions are read alike.
     pub(in super::super) fn inbound(self: &Arc<Self>, peer: PeerId, stream: Box<dyn Wire>) {
-        let link = self.with(|state, _| {
-            state.client.unmute(&peer);
+        let link = self.with(|state, now| {
+            state.client.unmute(&peer, now);
             state.links.get(&peer).cloned()
         });
         let Some(link) = link else { return };
@@ -74,19 +95,25 @@ impl Shared {
         let mut stream = BufReader::with_capacity(SMALL, stream);
         let end = loop {
             match self.read_message(&peer, &link, &mut stream).await {
-                Ok((message, permits)) => {
+                Ok((message, room)) => {
                     if let Err(broken) = self.take_in(&peer, &link, message).await {
                         break End::Broken(broken);
                     }
-                    drop(permits);
+                    drop(room);
                 }
                 Err(end) => break end,
             }
         };
         match end {
             End::Over => {}
-            End::Stalled | End::Cut => {
-                self.host.count("bitswap_read_stalled", 1);
+            End::Stalled | End::Cut | End::Crowded => {
+                let what =
+                    if matches!(end, End::Crowded) { "bitswap_read_busy" } else { "bitswap_read_stalled" };
+                self.host.count(what, 1);
+                // While it stops, the room for its message is nobody else's.
+                if matches!(end, End::Stalled) {
+                    self.host.report(&Remote::Peer(peer), Misdeed::Stalled);
+                }
                 // What it answered is lost, and it may think it sent it.
                 self.with(|state, now| state.client.ask_again(&peer, now));
             }
@@ -103,38 +130,55 @@ impl Shared {
         peer: &PeerId,
         link: &Link,
         stream: &mut BufReader<Box<dyn Wire>>,
-    ) -> Result<(Message, Option<[OwnedSemaphorePermit; 2]>), End> {
+    ) -> Result<(Message, Room), End> {
         let idle = self.host.limits().fetch_idle;
         let length = timeout(BETWEEN, read_length(stream, idle)).await.map_err(|_| End::Over)??;
-        let whole = timeout(idle * WHOLE, async {
-            let permits = self.room_for(link, length).await?;
-            let (mut body, mut at, mut told) = (vec![0; length], 0, Instant::now());
-            while at < length {
-                match timeout(idle, stream.read(&mut body[at..])).await {
-                    Ok(Ok(0) | Err(_)) => return Err(End::Cut),
-                    Ok(Ok(read)) => at += read,
-                    Err(_) => return Err(End::Stalled),
-                }
-                if told.elapsed() >= PROGRESS {
-                    told = Instant::now();
-                    self.with(|state, now| state.client.progress(peer, now));
-                }
+        // Whoever was asked for no block shows its bytes first: to announce much holds nobody up.
+        let awaited = self.lock().client.awaits_block(peer);
+        let budget = if awaited { &self.reading_awaited } else { &self.reading_others };
+        let mut room = Room { budgets: [Arc::clone(&link.reading), Arc::clone(budget)], taken: vec![] };
+        let (mut body, mut at) = (Vec::new(), 0);
+        let (mut until, mut told) = (Instant::now() + idle * WHOLE, Instant::now());
+        while at < length {
+            if at == body.len() {
+                let more = if awaited { length } else { at.max(STEP).min(length - at) };
+                until += self.take_room(peer, &mut room, more).await?;
+                body.reserve_exact(more);
+                body.resize(at + more, 0);
             }
-            Ok((Message::decode(Bytes::from(body))?, permits))
-        });
-        whole.await.unwrap_or(Err(End::Stalled))
+            let left = until.saturating_duration_since(Instant::now());
+            match timeout(idle.min(left), stream.read(&mut body[at..])).await {
+                Ok(Ok(0) | Err(_)) => return Err(End::Cut),
+                Ok(Ok(read)) => at += read,
+                Err(_) => return Err(End::Stalled),
+            }
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                self.with(|state, now| state.client.progress(peer, now));
+            }
+        }
+        Ok((Message::decode(Bytes::from(body))?, room))
     }
 
-    /// Room for a message: of its peer and of all.
-    async fn room_for(&self, link: &Link, length: usize) -> Result<Option<[OwnedSemaphorePermit; 2]>, End> {
-        if length <= SMALL {
-            return Ok(None);
+    /// Takes room for so many bytes more, and answers how long that took: that we have none is no fault of the peer.
+    async fn take_room(
+        self: &Arc<Self>,
+        peer: &PeerId,
+        room: &mut Room,
+        bytes: usize,
+    ) -> Result<Duration, End> {
+        if bytes <= SMALL {
+            return Ok(Duration::ZERO);
         }
-        let bytes = u32::try_from(length).map_err(|_| End::Over)?;
-        let take = |budget: &Arc<Semaphore>| Arc::clone(budget).acquire_many_owned(bytes);
-        let of_peer = take(&link.reading).await.map_err(|_| End::Over)?;
-        let of_all = take(&self.reading).await.map_err(|_| End::Over)?;
-        Ok(Some([of_peer, of_all]))
+        let (began, most) = (Instant::now(), self.host.limits().fetch_idle * WHOLE);
+        let mut taking = pin!(room.take(bytes));
+        while began.elapsed() < most {
+            if let Ok(taken) = timeout(PROGRESS, &mut taking).await {
+                return taken.map(|()| began.elapsed()).map_err(|_| End::Over);
+            }
+            self.with(|state, now| state.client.progress(peer, now));
+        }
+        Err(End::Crowded)
     }
 
     /// Takes in what a peer sent: first what we wait for, then what it wants.

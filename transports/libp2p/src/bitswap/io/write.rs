@@ -52,25 +52,25 @@ impl Shared {
                     }
                     failed = if spoke { 0 } else { failed + 1 };
                 }
-                Err(OpenError::Unsupported) => return self.mute(peer),
+                Err(OpenError::Unsupported) => return self.mute(peer, None),
                 Err(error) => {
                     tracing::debug!(%peer, %error, "no bitswap stream");
                     failed += 1;
                 }
             }
             if failed >= ATTEMPTS {
-                self.mute(peer);
+                self.mute(peer, Some(REST));
                 tokio::time::sleep(REST).await;
-                return self.with(|state, _| state.client.unmute(&peer));
+                return self.with(|state, now| state.client.rested(&peer, now));
             }
             tokio::time::sleep(self.host.backoff(failed)).await;
         }
     }
 
     /// Nothing can be said to the peer: what it wants of us and we of it is dropped.
-    fn mute(self: &Arc<Self>, peer: PeerId) {
+    fn mute(self: &Arc<Self>, peer: PeerId, rest: Option<Duration>) {
         self.with(|state, now| {
-            state.client.mute(&peer, now);
+            state.client.mute(&peer, rest.map(|rest| now + rest), now);
             state.server.reset(&peer);
             state.writers.remove(&peer);
         });

@@ -1,7 +1,9 @@
 //! What we want of others: whom it asks, and what it does about what comes.
 
+use std::collections::VecDeque;
+
 use carrick_core::links::{Miss, Tally};
-use carrick_core::{Block, Misdeed, PeerId};
+use carrick_core::{Block, Cid, Misdeed, PeerId};
 
 use super::super::client::{Action, Client, RequestId, SessionId, Time};
 use super::super::limits;
@@ -281,16 +283,25 @@ fn promised(client: &mut Client, session: SessionId, blocks: &[Block], at: Time)
 }
 
 #[test]
-fn a_peer_that_sends_slowly_what_it_promised_is_no_liar() {
+fn a_peer_that_sends_slowly_what_it_promised_is_no_liar_and_sends_all() {
     let mut client = client([1]);
     let session = with_root(&mut client, &[1]);
-    let blocks: Vec<_> = (0..100_u8).map(|n| raw([n])).collect();
+    let blocks: Vec<_> = (0..200_u8).map(|n| raw([n])).collect();
     promised(&mut client, session, &blocks, ms(1));
-    for (n, block) in (1..).zip(&blocks) {
-        asks(&mut client, 1);
-        pass(&mut client, ms(n * 1_000));
-        assert_eq!(client.block(&peer(1), block.cid(), 1, ms(n * 1_000)).len(), 1, "block {n}");
+    // It sends what it was asked for, in that order and nothing else, one block a second.
+    let mut line: VecDeque<Cid> = VecDeque::new();
+    let mut came = 0;
+    for second in 1..=400 {
+        let now = ms(second * 1_000);
+        pass(&mut client, now);
+        for ask in asks(&mut client, 1).into_iter().filter(|ask| !ask.cancel && !ask.have) {
+            line.push_back(ask.cid);
+        }
+        if let Some(cid) = line.pop_front() {
+            came += client.block(&peer(1), &cid, 1, now).len();
+        }
     }
+    assert_eq!(came, blocks.len());
     assert_eq!(blames(&mut client), []);
     client.end(session);
     assert!(client.is_idle());
@@ -339,6 +350,24 @@ fn a_peer_that_goes_is_replaced() {
     let before = told(&mut client, 9).iter().filter(|(n, _)| *n == 3).count();
     client.disconnected(&peer(3), ms(3));
     assert_eq!(told(&mut client, 9), vec![(4, "block"); before]);
+}
+
+#[test]
+fn whoever_speaks_again_is_asked_for_what_nobody_has() {
+    let mut client = client([1]);
+    client.mute(&peer(1), Some(ms(60_000)), ms(0));
+    let (session, block) = (session(&mut client), raw("x"));
+    client.request(session, *block.cid(), ms(1)).expect("room");
+    client.rested(&peer(1), ms(59_999));
+    assert_eq!(told(&mut client, 1), []);
+    client.rested(&peer(1), ms(60_000));
+    assert_eq!(told(&mut client, 1), [(1, "have")]);
+    // One that speaks no bitswap at all is asked when it opens a stream itself, and not before.
+    client.mute(&peer(1), None, ms(60_001));
+    client.rested(&peer(1), ms(200_000));
+    assert_eq!(told(&mut client, 1), []);
+    client.unmute(&peer(1), ms(200_001));
+    assert_eq!(told(&mut client, 1), [(1, "have")]);
 }
 
 #[test]

@@ -94,6 +94,38 @@ async fn what_is_no_message_ends_the_stream_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_drip_large_messages_hold_up_nobody_who_is_asked() {
+    let stage = Stage::new().await;
+    // As many as all the room that there is for messages.
+    let drip = |n| {
+        let bad = peer(n);
+        stage.node.bitswap.connected(bad);
+        let mut stream = stage.node.accept(bad);
+        tokio::spawn(async move {
+            stream.write_all(&[0x80, 0x80, 0x80, 0x02]).await.expect("4 MiB are announced");
+            while stream.write_all(&[0]).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+            }
+        })
+    };
+    let dripping: Vec<_> = (100..120).map(drip).collect();
+    let (node, good) = (&stage.node, &stage.good);
+    let large: Vec<_> = (0..20_u8).map(|n| raw(vec![100 + n; 1_000_000])).collect();
+    good.put(&large).await;
+    let began = tokio::time::Instant::now();
+    for block in &large {
+        let fetched = soon(node.bitswap.block(&Want::new(*block.cid(), Duration::from_secs(60)))).await;
+        assert_eq!(fetched.expect("the block").claim.cid(), block.cid());
+    }
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert_eq!(node.counter("misdeed_broken_promise"), 0);
+    for task in dripping {
+        soon(task).await.expect("its stream was reset");
+    }
+    assert!(node.counter("misdeed_stalled") >= 16, "{}", node.counter("misdeed_stalled"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_a_message_is_waited_for_only_so_long() {
     let stage = Stage::new().await;
     let mut stream = stage.node.accept(stage.bad);
