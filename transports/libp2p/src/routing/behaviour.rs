@@ -39,6 +39,8 @@ pub(crate) struct Behaviour {
     pub(super) remotes: Remotes,
     pub(super) looks: Interval,
     pub(super) looked: u32,
+    /// Pages of records that may be written now; below zero where more were than might.
+    pub(super) saves: isize,
 }
 
 impl Behaviour {

@@ -149,9 +149,9 @@ impl Dht {
         self.kad.store_mut().held()
     }
 
-    /// Pages of what strangers announced that are not on the disk yet, of so many providers.
-    pub(crate) fn unsaved(&mut self, now: Time, providers: usize) -> Vec<(String, Option<Bytes>)> {
-        self.kad.store_mut().unsaved(now, providers)
+    /// Pages of what strangers announced that are not on the disk yet, about so many.
+    pub(crate) fn unsaved(&mut self, now: Time, pages: usize) -> Vec<(String, Option<Bytes>)> {
+        self.kad.store_mut().unsaved(now, pages)
     }
 
     /// Takes back what strangers announced to an earlier life.

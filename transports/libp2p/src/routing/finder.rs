@@ -17,24 +17,16 @@ use super::schedule::Outcome;
 pub(super) const WAITING: usize = 256;
 /// Most providers that one search answers.
 pub(crate) const MAX_PROVIDERS: usize = 256;
+/// How long the swarm has, at the end, to say what strangers announced.
+const SAVING: Duration = Duration::from_millis(100);
 /// How long an answer may take in all: two rounds of a lookup, and a turn.
 const DEADLINE: Duration = Duration::from_secs(150);
 
 /// Something to tell the network, on its way to the swarm.
 #[derive(Debug)]
 pub(super) enum Tell {
-    Announce {
-        root: Bytes,
-        reply: Reply,
-    },
-    Withdraw {
-        root: Bytes,
-        reply: oneshot::Sender<()>,
-    },
-    /// What strangers announced is to be written.
-    Save {
-        reply: oneshot::Sender<()>,
-    },
+    Announce { root: Bytes, reply: Reply },
+    Withdraw { root: Bytes, reply: oneshot::Sender<()> },
 }
 
 /// Something to find out: somebody waits for it, and it does not wait behind what is only told.
@@ -50,6 +42,7 @@ pub(crate) struct Finder {
     host: Host,
     tells: mpsc::Sender<Tell>,
     lookups: mpsc::Sender<Lookup>,
+    saves: mpsc::Sender<oneshot::Sender<()>>,
     saver: Saver,
 }
 
@@ -58,13 +51,17 @@ pub(crate) struct Finder {
 pub(super) struct Inbox {
     pub(super) tells: mpsc::Receiver<Tell>,
     pub(super) lookups: mpsc::Receiver<Lookup>,
+    /// What strangers announced is to be saved now.
+    pub(super) saves: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
 impl Finder {
     pub(super) fn new(host: Host, saver: Saver) -> (Self, Inbox) {
         let (tells, told) = mpsc::channel(WAITING);
         let (lookups, looked_up) = mpsc::channel(WAITING);
-        (Self { host, tells, lookups, saver }, Inbox { tells: told, lookups: looked_up })
+        let (saves, to_save) = mpsc::channel(1);
+        let inbox = Inbox { tells: told, lookups: looked_up, saves: to_save };
+        (Self { host, tells, lookups, saves, saver }, inbox)
     }
 
     /// Tells the network that this node provides a root, now and again until it is [withdrawn](Self::withdraw), also after a
@@ -149,8 +146,8 @@ impl Finder {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn flush(&self) -> Result<()> {
-        // Where the swarm has ended already, what it saved last is there.
-        let _ = self.ask("flush", &self.tells, |reply| Tell::Save { reply }).await;
+        // Where the swarm has ended already, or is busy, what it saved last is there.
+        let _ = timeout(SAVING, self.ask("flush", &self.saves, |reply| reply)).await;
         self.saver.flush().await
     }
 

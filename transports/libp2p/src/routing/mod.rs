@@ -33,6 +33,8 @@ mod tables;
 mod tests;
 mod watch;
 
+use std::collections::BTreeMap;
+
 use carrick_core::{Host, Result};
 use futures::StreamExt as _;
 use tokio::time::{MissedTickBehavior, interval};
@@ -49,8 +51,9 @@ pub(crate) use self::records::{is_page, page};
 use self::roots::Roots;
 use self::saver::Saver;
 
-/// Where records of strangers are saved: behind it the name of the table, the provider and the number of a page.
-const RECORDS: &str = "record/";
+/// Where records of strangers are saved: behind it the name of the table, the provider and the number of a page. By its name it
+/// is written after what is this node's own.
+const RECORDS: &str = "stranger/";
 
 /// Most roots that one node announces.
 pub(crate) const MAX_ROOTS: usize = 1 << 18;
@@ -76,6 +79,7 @@ pub(crate) async fn open(settings: &Settings, host: &Host) -> Result<(Behaviour,
         remotes: remotes::Remotes::default(),
         looks,
         looked: 0,
+        saves: 0,
     };
     restore(&mut behaviour, host).await?;
     Ok((behaviour, finder))
@@ -89,15 +93,26 @@ async fn restore(behaviour: &mut Behaviour, host: &Host) -> Result<()> {
             tracing::debug!(name, "what was saved is damaged");
         }
     }
+    let mut restored: BTreeMap<String, Restored> = BTreeMap::new();
     for (_, table) in behaviour.tables.each() {
-        let prefix = format!("{RECORDS}{}/", table_name(table));
-        let (mut pages, mut restored) = (host.recall(&prefix), Restored::default());
-        while let Some(page) = pages.next().await {
-            let (name, value) = page?;
-            if !restored.take(&name[prefix.len()..], &value) {
-                tracing::debug!(name, "what was saved is damaged");
+        restored.insert(table_name(table), Restored::default());
+    }
+    let mut pages = host.recall(RECORDS);
+    while let Some(entry) = pages.next().await {
+        let (name, value) = entry?;
+        let page = name[RECORDS.len()..].split_once('/');
+        match page.and_then(|(table, page)| Some((restored.get_mut(table)?, page))) {
+            Some((table, page)) => {
+                if !table.take(page, &value) {
+                    tracing::debug!(name, "what was saved is damaged");
+                }
             }
+            // Of a table that is not configured any more.
+            None => behaviour.saver.note(name, None),
         }
+    }
+    for (_, table) in behaviour.tables.each() {
+        let restored = restored.remove(&table_name(table)).unwrap_or_default();
         table.restore_records(restored, host.now(), |peer| host.admits(peer));
     }
     behaviour.take_back();

@@ -21,11 +21,17 @@ const MAX_JOBS: usize = 64;
 const MAX_TOLD: usize = 48;
 /// How many there may be when one is added that is only due again.
 const MAX_SCHEDULED: usize = 32;
+/// Pages of strangers' records that are written when the node closes.
+const SAVED_AT_END: usize = 2_048;
 
 impl Behaviour {
     /// Takes what may begin now; whether something did.
     pub(super) fn take(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.jobs.len();
+        while let Poll::Ready(Some(reply)) = self.inbox.saves.poll_recv(cx) {
+            self.save_records(SAVED_AT_END);
+            let _ = reply.send(());
+        }
         while self.jobs.len() < MAX_JOBS
             && let Poll::Ready(Some(lookup)) = self.inbox.lookups.poll_recv(cx)
         {
@@ -37,10 +43,6 @@ impl Behaviour {
             match tell {
                 Tell::Announce { root, reply } => self.announce(root, reply),
                 Tell::Withdraw { root, reply } => self.withdraw(&root, reply),
-                Tell::Save { reply } => {
-                    self.save_records(usize::MAX);
-                    let _ = reply.send(());
-                }
             }
         }
         let now = self.host.now();

@@ -135,6 +135,11 @@ impl Records {
         }
     }
 
+    /// When a provider came, if it is here.
+    fn joined(&self, provider: &PeerId) -> Option<u64> {
+        self.providers.get(provider).map(|held| held.joined)
+    }
+
     /// From now on addresses are taken by this rule.
     pub(crate) fn set_rule(&mut self, rule: Rule) {
         self.rule = rule;
@@ -161,7 +166,7 @@ impl Records {
                 break;
             }
             self.by_age.remove(&serial);
-            self.drop_record(&key, &provider);
+            self.drop_record(&key, &provider, serial);
         }
         std::mem::take(&mut self.refused)
     }
@@ -188,12 +193,20 @@ impl Records {
         (self.by_age.len(), self.bytes)
     }
 
-    fn insert(&mut self, key: RecordKey, provider: PeerId, addrs: Vec<Multiaddr>, since: Instant) {
+    /// `joined`: when the provider came, if it was here before.
+    fn insert(
+        &mut self,
+        key: RecordKey,
+        provider: PeerId,
+        addrs: Vec<Multiaddr>,
+        since: Instant,
+        joined: Option<u64>,
+    ) {
         self.serial += 1;
         let serial = self.serial;
         self.bytes += cost(&key) + of_addrs(&addrs);
         let held = self.providers.entry(provider).or_insert_with(|| Provider {
-            joined: serial,
+            joined: joined.unwrap_or(serial),
             addrs: vec![],
             records: BTreeSet::new(),
         });
@@ -254,10 +267,11 @@ impl RecordStore for Records {
             self.refused.poisoned += 1;
             return Ok(());
         }
-        // One that is renewed is a new one.
+        // One that is renewed is a new one, of a provider as old as before.
+        let joined = self.joined(&provider);
         self.remove_provider(&key, &provider);
         if self.make_room(&key, &provider, cost(&key) + of_addrs(&addrs)) {
-            self.insert(key, provider, addrs, self.now);
+            self.insert(key, provider, addrs, self.now, joined);
             self.disk.changed(&provider, true);
         } else {
             self.refused.refused += 1;

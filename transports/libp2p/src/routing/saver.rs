@@ -12,11 +12,13 @@ use tokio::sync::Notify;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Entries of one write; as many as the host takes.
 const AT_ONCE: usize = 256;
+/// With so many that wait nothing is added that could be spared.
+const BEHIND: usize = 4_096;
 
 /// Writes entries through the host. Clones are the same one.
 ///
-/// What waits is bounded by the number of keys, which are those of roots and known peers: a newer value replaces the one that
-/// waits.
+/// What waits is bounded by the number of keys, which are those of roots, of known peers, and, as long as not [too much
+/// waits](Self::is_behind), of strangers' records: a newer value replaces the one that waits. The first by name is written first.
 #[derive(Clone, Debug)]
 pub(crate) struct Saver(Arc<Shared>);
 
@@ -45,6 +47,11 @@ impl Saver {
     pub(crate) fn note(&self, key: String, value: Option<Bytes>) {
         self.waiting().insert(key, value);
         self.0.changed.notify_one();
+    }
+
+    /// Whether more waits than is written in a few seconds.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.waiting().len() > BEHIND
     }
 
     /// Writes what waits now.

@@ -12,8 +12,11 @@ use super::{RECORDS, table_name};
 pub(super) const SWEEP: u32 = 60;
 /// Every how many looks the tables are refreshed: every five minutes.
 const REFRESH: u32 = 300;
-/// Providers whose records are written at each sweep: however many change, the disk is written to this slowly.
-const SAVED: usize = 512;
+/// Pages of strangers' records that are written a second, in the long run: however much changes, the disk is written to this
+/// slowly.
+const SAVED: isize = 4;
+/// How many may be written at once when there were none for a while.
+const SAVED_AT_ONCE: isize = 64;
 /// Most records of one flood that are blamed at once.
 const MAX_BLAME: u32 = 8_192;
 
@@ -27,6 +30,7 @@ impl Behaviour {
             self.host.peak("provider_records", records, Bounds::default().records);
             note(&self.host, refused);
         }
+        self.save_some();
         self.looked = (self.looked + 1) % REFRESH;
         if self.looked.is_multiple_of(SWEEP) {
             self.sweep();
@@ -36,18 +40,34 @@ impl Behaviour {
         }
     }
 
-    /// Has written what strangers announced since the last time, of so many providers.
-    pub(super) fn save_records(&mut self, providers: usize) {
-        let now = self.host.now();
-        for (_, table) in self.tables.each() {
-            for (page, value) in table.unsaved(now, providers) {
-                self.saver.note(format!("{RECORDS}{}/{page}", table_name(table)), value);
-            }
+    /// Has written some of what strangers announced since the last time.
+    fn save_some(&mut self) {
+        self.saves = (self.saves + SAVED).min(SAVED_AT_ONCE);
+        // On a full disk nothing goes out, and what waits is not to grow.
+        if self.saver.is_behind() {
+            return;
+        }
+        if let Ok(pages) = usize::try_from(self.saves)
+            && pages > 0
+        {
+            self.saves -= isize::try_from(self.save_records(pages)).unwrap_or(isize::MAX);
         }
     }
 
+    /// Has written about so many pages of what strangers announced, and answers how many.
+    pub(super) fn save_records(&mut self, pages: usize) -> usize {
+        let now = self.host.now();
+        let mut saved = 0;
+        for (_, table) in self.tables.each() {
+            for (page, value) in table.unsaved(now, pages) {
+                self.saver.note(format!("{RECORDS}{}/{page}", table_name(table)), value);
+                saved += 1;
+            }
+        }
+        saved
+    }
+
     fn sweep(&mut self) {
-        self.save_records(SAVED);
         for (_, table) in self.tables.each() {
             table.sweep(|peer| self.host.admits(peer));
         }

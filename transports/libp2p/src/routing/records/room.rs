@@ -73,15 +73,15 @@ impl Records {
 
     pub(super) fn drop_serial(&mut self, serial: u64) {
         if let Some((key, provider)) = self.by_age.remove(&serial) {
-            self.drop_record(&key, &provider);
+            self.drop_record(&key, &provider, serial);
         }
     }
 
     /// Drops a record from every map but that of ages.
-    pub(super) fn drop_record(&mut self, key: &RecordKey, provider: &PeerId) {
+    pub(super) fn drop_record(&mut self, key: &RecordKey, provider: &PeerId, serial: u64) {
         let Some(entries) = self.keys.get_mut(key) else { return };
-        let Some(at) = entries.iter().position(|entry| entry.provider == *provider) else { return };
-        let serial = entries.swap_remove(at).serial;
+        let Some(at) = entries.iter().position(|entry| entry.serial == serial) else { return };
+        entries.swap_remove(at);
         if entries.is_empty() {
             self.keys.remove(key);
         }

@@ -3,12 +3,13 @@
 //!
 //! What a provider announced is on pages of its own, and only those of providers of whom something changed are written again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use carrick_core::{Multiaddr, PeerId, Time};
 use libp2p::kad::RecordKey;
+use libp2p::kad::store::RecordStore as _;
 use serde_bytes::ByteBuf;
 
 use super::{MAX_KEY, Records, cost, of_addrs};
@@ -26,17 +27,32 @@ type Page = (Vec<ByteBuf>, Vec<(ByteBuf, u64)>);
 pub(super) struct OnDisk {
     /// How many pages there are of a provider.
     pages: HashMap<PeerId, usize>,
-    changed: BTreeSet<PeerId>,
+    changed: HashSet<PeerId>,
+    /// Who changed first is written first. Those that are not among the changed ones any more are passed over.
+    line: VecDeque<PeerId>,
 }
 
 impl OnDisk {
     /// What a provider announced is not what its pages say. `there`: it has announced something at all.
     pub(super) fn changed(&mut self, provider: &PeerId, there: bool) {
-        if there || self.pages.contains_key(provider) {
-            self.changed.insert(*provider);
-        } else {
+        if !there && !self.pages.contains_key(provider) {
             self.changed.remove(provider);
+        } else if self.changed.insert(*provider) {
+            self.line.push_back(*provider);
         }
+        if self.line.len() > 2 * self.changed.len() + 64 {
+            let mut kept = HashSet::new();
+            self.line.retain(|peer| self.changed.contains(peer) && kept.insert(*peer));
+        }
+    }
+
+    fn next(&mut self) -> Option<PeerId> {
+        while let Some(provider) = self.line.pop_front() {
+            if self.changed.remove(&provider) {
+                return Some(provider);
+            }
+        }
+        None
     }
 }
 
@@ -76,12 +92,13 @@ impl Restored {
 }
 
 impl Records {
-    /// The pages of some providers of whom something changed, by their names; `None`: there is no such page any more. Those of
-    /// the others come next time.
-    pub(crate) fn unsaved(&mut self, now: Time, providers: usize) -> Vec<(String, Option<Bytes>)> {
+    /// The pages of providers of whom something changed, by their names; `None`: there is no such page any more. As soon as
+    /// there are so many pages, the other providers' come next time.
+    pub(crate) fn unsaved(&mut self, now: Time, pages: usize) -> Vec<(String, Option<Bytes>)> {
         let mut unsaved = Vec::new();
-        for _ in 0..providers {
-            let Some(provider) = self.disk.changed.pop_first() else { break };
+        while unsaved.len() < pages
+            && let Some(provider) = self.disk.next()
+        {
             let pages = self.pages_of(&provider, now);
             let before = self.disk.pages.remove(&provider).unwrap_or_default();
             let gone = (pages.len()..before).map(|number| (name(&provider, number), None));
@@ -98,20 +115,25 @@ impl Records {
     /// Takes back what an earlier life saved, within the bounds of this one.
     pub(crate) fn restore(&mut self, saved: Restored, now: Time, admits: impl Fn(&PeerId) -> bool) {
         let Restored { damaged, pages, addrs, records } = saved;
-        self.disk = OnDisk { pages, changed: damaged };
+        self.disk = OnDisk { pages, ..OnDisk::default() };
+        damaged.iter().for_each(|provider| self.disk.changed(provider, true));
         for ((since, provider), keys) in records {
             let age = Duration::from_millis(now.as_millis().saturating_sub(since.as_millis()));
             let lives = provider != self.me && age < self.bounds.lifetime && admits(&provider);
             let Some(since) = self.now.checked_sub(age).filter(|_| lives) else {
-                self.disk.changed.insert(provider);
+                self.disk.changed(&provider, true);
                 continue;
             };
-            let addrs = self.rule.of_peer(&provider, addrs.get(&provider).into_iter().flatten());
+            // They passed the rule when they came; that of this life is not known before the node listens.
+            let addrs = addrs.get(&provider).cloned().unwrap_or_default();
             for key in keys {
+                // What was cut off while it was saved may have one on an old page and on a new one.
+                let joined = self.joined(&provider);
+                self.remove_provider(&key, &provider);
                 if self.make_room(&key, &provider, cost(&key) + of_addrs(&addrs)) {
-                    self.insert(key, provider, addrs.clone(), since);
+                    self.insert(key, provider, addrs.clone(), since, joined);
                 } else {
-                    self.disk.changed.insert(provider);
+                    self.disk.changed(&provider, true);
                 }
             }
         }

@@ -274,6 +274,44 @@ async fn a_damaged_page_costs_its_records_alone_and_is_written_over() {
 async fn strangers_who_come_and_go_leave_nothing_to_be_saved() {
     let mut all = records(Bounds { providers: 10, ..Bounds::default() });
     (0..1_000).for_each(|n| say(&mut all, key(n), peer(n)));
-    assert!(all.unsaved(Time(0), usize::MAX).len() <= 10);
+    assert_eq!(all.unsaved(Time(0), usize::MAX).len(), 10);
     assert_eq!(all.unsaved(Time(0), usize::MAX), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_two_saves_name_nobody_twice() {
+    let now = Time(1_700_000_000_000);
+    let (mut all, mut old, mut new) = (records(Bounds::default()), BTreeMap::new(), BTreeMap::new());
+    (0..150).for_each(|n| say(&mut all, key(n), peer(1)));
+    save(&mut all, &mut old, now);
+    // Renewed, they are on other pages; the crash came after the first of them.
+    (0..100).for_each(|n| say(&mut all, key(n), peer(1)));
+    save(&mut all, &mut new, now);
+    let first = format!("{}/0", peer(1));
+    old.insert(first.clone(), new.remove(&first).expect("a first page"));
+    let mut back = restored(&old, now);
+    (0..150).for_each(|n| assert!(named(&back, &key(n)).len() <= 1));
+    (0..150).for_each(|n| say(&mut back, key(n), peer(2)));
+    back.forget(&peer(1));
+    assert_eq!(back.held().0, 150);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_renews_in_a_flood_keeps_its_place() {
+    let mut all = records(Bounds { providers: 100, ..Bounds::default() });
+    (0..50).for_each(|n| say(&mut all, key(n), peer(n)));
+    for n in 0..1_000 {
+        say(&mut all, key(1_000 + n), peer(1_000 + n));
+        say(&mut all, key(n % 50), peer(n % 50));
+    }
+    (0..50).for_each(|n| assert_eq!(named(&all, &key(n)), [peer(n)], "{n}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_changed_first_is_saved_first() {
+    let mut all = records(Bounds::default());
+    let order = [9, 3, 7, 1];
+    order.iter().for_each(|n| say(&mut all, key(*n), peer(*n)));
+    let saved: Vec<_> = order.iter().map(|_| all.unsaved(Time(0), 1).remove(0).0).collect();
+    assert_eq!(saved, order.map(|n| format!("{}/0", peer(n))));
 }
