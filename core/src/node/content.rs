@@ -10,12 +10,13 @@ use std::ops::RangeBounds;
 use tokio::io::AsyncRead;
 
 use super::Node;
+use super::behind::Behind;
 use super::core::Core;
 use super::hold::Hold;
 use super::host::{Host, Served};
 use super::router::Router;
 use crate::dag::{
-    AddOptions, Added, BatchSink, BlockSource, BlockWriter, EntryKind, Layout, add_file, add_path, read, stat,
+    AddOptions, Added, BlockSource, BlockWriter, EntryKind, Layout, add_file, add_path, read, stat,
 };
 use crate::{Block, Error, ErrorKind, Owner, Remote, Result, Store};
 
@@ -58,9 +59,9 @@ impl Node {
     /// Dropping the future leaves blocks that nobody pinned, for the next garbage collection.
     pub async fn put(&self, content: impl AsyncRead + Unpin + Send, layout: Layout) -> Result<Added> {
         let keeping = Keeping::new(self.open("put")?);
-        let mut sink = BatchSink::new(Arc::clone(&keeping));
+        let mut sink = Behind::new(Arc::clone(&keeping), &keeping.router.core.tasks);
         let added = add_file(content, layout, &mut sink).await?;
-        sink.finish().await?;
+        sink.flush().await?;
         self.pin(&added.cid, Owner::user()).await?;
         Ok(added)
     }
@@ -74,9 +75,9 @@ impl Node {
     /// Dropping the future leaves blocks that nobody pinned, for the next garbage collection.
     pub async fn put_path(&self, path: &Path, options: impl Into<AddOptions<'_>>) -> Result<Added> {
         let keeping = Keeping::new(self.open("put")?);
-        let mut sink = BatchSink::new(Arc::clone(&keeping));
+        let mut sink = Behind::new(Arc::clone(&keeping), &keeping.router.core.tasks);
         let added = add_path(path, options, &mut sink).await?;
-        sink.finish().await?;
+        sink.flush().await?;
         self.pin(&added.cid, Owner::user()).await?;
         Ok(added)
     }

@@ -18,11 +18,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::behind::Behind;
 use super::content::Keeping;
 use super::hold::Hold;
 use super::host::Misdeed;
 use super::router::{Mounted, Router};
-use crate::dag::{BatchSink, BlockSink as _, BlockWriter};
+use crate::dag::{BlockSink as _, BlockWriter};
 use crate::limits::MAX_ROOTS;
 use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, WantDag, dag};
 
@@ -289,6 +290,7 @@ impl Arriving {
 }
 
 /// Writes what came.
+#[derive(Clone)]
 struct Landing(Arc<Keeping>);
 
 impl BlockWriter for Landing {
@@ -309,7 +311,7 @@ struct Download {
     sources: BTreeMap<Remote, u64>,
     /// What was found or fetched stays until the end.
     keeping: Arc<Keeping>,
-    sink: BatchSink<Landing>,
+    sink: Behind<Landing>,
 }
 
 impl Download {
@@ -326,7 +328,7 @@ impl Download {
             deadline: options.deadline.unwrap_or(limits.fetch_deadline),
             idle: options.idle.unwrap_or(limits.fetch_idle),
             hints: options.hints,
-            sink: BatchSink::new(Landing(Arc::clone(&keeping))),
+            sink: Behind::new(Landing(Arc::clone(&keeping)), &router.core.tasks),
             keeping,
             router,
             root,

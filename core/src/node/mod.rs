@@ -4,6 +4,7 @@
 //! dropping the last `Node` without [`Node::close`] frees sockets and store.
 
 mod answer;
+mod behind;
 mod book;
 mod builder;
 mod checks;

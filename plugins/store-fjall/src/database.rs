@@ -21,7 +21,8 @@ pub(crate) const USAGE_KEY: &[u8] = b"usage";
 const OWN: &str = "store";
 
 /// Keeps a store small in memory; the database's own defaults take 200 MB.
-const MEMTABLE_BYTES: u64 = 8 << 20;
+const BLOCKS_MEMTABLE_BYTES: u64 = 16 << 20;
+const META_MEMTABLE_BYTES: u64 = 8 << 20;
 const SMALL_MEMTABLE_BYTES: u64 = 2 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
 /// How much the journals may take on disk before tables are written to make them go. 64 MiB is the least allowed.
@@ -43,6 +44,15 @@ pub(crate) enum Space {
 impl Space {
     /// All of them, in their order.
     pub(crate) const ALL: [Self; 4] = [Self::Blocks, Self::Pins, Self::Meta, Self::Own];
+
+    fn memtable_bytes(self) -> u64 {
+        match self {
+            Self::Blocks => BLOCKS_MEMTABLE_BYTES,
+            // A ledger writes as much here as it writes blocks.
+            Self::Meta => META_MEMTABLE_BYTES,
+            Self::Pins | Self::Own => SMALL_MEMTABLE_BYTES,
+        }
+    }
 }
 
 /// The open database. Cloning is cheap; the last clone to go closes it, which may take as long as a step of tidying up,
@@ -105,8 +115,9 @@ impl Database {
     pub(crate) fn keeps_up(&self) -> fjall::Result<bool> {
         use fjall::AbstractTree;
         self.check_writable()?;
-        for space in &self.spaces {
-            if space.tree.active_memtable().size() >= 2 * MEMTABLE_BYTES {
+        for part in Space::ALL {
+            let space = self.space(part);
+            if space.tree.active_memtable().size() >= 2 * part.memtable_bytes() {
                 space.rotate_memtable()?;
             }
         }
@@ -228,19 +239,14 @@ fn open_database(path: &Path) -> Result<fjall::Database> {
 /// A part of the database, made when it is missing. Blocks lie in files of their own, so that tidying up the keys need
 /// not move them.
 fn space(db: &fjall::Database, space: Space) -> fjall::Result<Keyspace> {
-    let small = || KeyspaceCreateOptions::default().max_memtable_size(SMALL_MEMTABLE_BYTES);
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(space.memtable_bytes());
     match space {
-        Space::Blocks => db.keyspace("blocks", || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES)
-                .with_kv_separation(Some(KvSeparationOptions::default()))
-        }),
-        Space::Pins => db.keyspace("pins", small),
-        // A ledger writes as much here as it writes blocks.
-        Space::Meta => {
-            db.keyspace("meta", || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES))
+        Space::Blocks => {
+            db.keyspace("blocks", || options().with_kv_separation(Some(KvSeparationOptions::default())))
         }
-        Space::Own => db.keyspace(OWN, small),
+        Space::Pins => db.keyspace("pins", options),
+        Space::Meta => db.keyspace("meta", options),
+        Space::Own => db.keyspace(OWN, options),
     }
 }
 
