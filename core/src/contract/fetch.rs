@@ -54,7 +54,13 @@ pub trait Fetch: Send + Sync {
     /// Dropping the future leaves it open which blocks are provided.
     async fn provide(&self, cids: &[Cid]) -> Result<()>;
 
-    /// Ends [`provide`](Fetch::provide). What was never provided is no error, and what the backend keeps for somebody else
+    /// Blocks are in the host's store that were not there a moment ago: a wire on which others wait for them tells them now.
+    /// Does not wait.
+    fn stored(&self, cids: &[Cid]) {
+        let _ = cids;
+    }
+
+    /// Ends [`provide`](Fetch::provide), and [`announce`](Fetch::announce) of what is among them. What was never provided is no error, and what the backend keeps for somebody else
     /// stays there.
     ///
     /// The node withdraws what a garbage collection is about to delete, at most 256 at once, and deletes it only after that; it
@@ -68,7 +74,7 @@ pub trait Fetch: Send + Sync {
     async fn withdraw(&self, cids: &[Cid]) -> Result<()>;
 
     /// Tells the network that the DAG under a root can be fetched here, for strangers who look for it by its address. Does
-    /// nothing where the wire has no routing to tell.
+    /// nothing where the wire has no routing to tell. One that goes on by itself until somebody is told need not wait for that.
     ///
     /// # Errors
     /// `NoPeers` when there is nobody to tell; `Unreachable`, `Timeout`, `Closed`.

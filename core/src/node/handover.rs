@@ -150,8 +150,7 @@ impl Router {
     /// Stores blocks that came from the network, and hands them over in a while: who fetched them has them, whether or not
     /// others can have them from here yet.
     pub(crate) async fn take_in(&self, blocks: &[Block]) -> Result<()> {
-        self.store_blocks(blocks).await?;
-        let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        let cids = self.store_blocks(blocks).await?;
         self.hand_over_later(&cids);
         Ok(())
     }
@@ -181,7 +180,20 @@ impl Router {
                 Err(_) => cids = self.withdraw_each(mounted, keeper, cids).await?,
             }
         }
+        self.announce_no_more(&cids).await;
         Ok(cids)
+    }
+
+    /// Has the transports that serve from the host announce blocks no more. A failure is counted: who asks for one in vain then
+    /// asks somebody else.
+    async fn announce_no_more(&self, cids: &[Cid]) {
+        for mounted in self.fetchers().filter(|mounted| mounted.keeper().is_none()) {
+            let Some(fetch) = mounted.transport.fetch() else { continue };
+            if let Err(error) = fetch.withdraw(cids).await {
+                tracing::debug!(%error, transport = %mounted.mount.name, "blocks were not withdrawn");
+                self.core.counters.add(&mounted.mount.name, "withdraw_failed", cids.len() as u64);
+            }
+        }
     }
 
     /// One by one, so that one which is not let go keeps no other back.

@@ -194,12 +194,12 @@ impl Router {
 
     /// Stores blocks, and hands them to transports that serve from a store of their own.
     pub(crate) async fn put_blocks(&self, blocks: &[Block]) -> Result<()> {
-        self.store_blocks(blocks).await?;
-        let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        let cids = self.store_blocks(blocks).await?;
         self.hand_over(&cids).await
     }
 
-    pub(crate) async fn store_blocks(&self, blocks: &[Block]) -> Result<()> {
+    /// Stores blocks, and tells transports on which others may wait for them. Answers their names.
+    pub(crate) async fn store_blocks(&self, blocks: &[Block]) -> Result<Vec<Cid>> {
         if let Some(block) = blocks.iter().find(|block| block.size() > self.core.limits.block_bytes) {
             let detail = format!(
                 "{} is {} bytes; the limit is {}",
@@ -209,7 +209,12 @@ impl Router {
             );
             return Err(Error::new(ErrorKind::TooLarge, "put", detail));
         }
-        self.core.store.put(blocks).await
+        self.core.store.put(blocks).await?;
+        let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        for fetch in self.fetchers().filter_map(|mounted| mounted.transport.fetch()) {
+            fetch.stored(&cids);
+        }
+        Ok(cids)
     }
 
     /// Waits until so many peers take part in a topic.

@@ -345,6 +345,23 @@ async fn what_is_deleted_is_withdrawn_and_what_is_put_again_is_handed_over_again
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_deleted_is_withdrawn_where_the_host_serves_it_too_and_waits_for_nobody() {
+    for lets_go in [true, false] {
+        let wire = Wire::new();
+        if !lets_go {
+            wire.clings(Some((vec![], ErrorKind::Timeout)));
+        }
+        let node = on(&wire).open().await.expect("opens");
+        let garbage = raws("garbage", 300);
+        node.put_blocks(&garbage).await.expect("puts");
+        assert_eq!(collect(&node).await.deleted, 300);
+        assert!(stored(&**node.store()).await.is_empty());
+        let withdrawn = wire.withdrawn().into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(withdrawn, if lets_go { cids(&garbage) } else { BTreeSet::new() });
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_transport_does_not_let_go_stays_until_it_does() {
     let wire = daemon();
     let node = on(&wire).open().await.expect("opens");

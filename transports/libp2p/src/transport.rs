@@ -19,6 +19,8 @@ use crate::streams::{self, Streams};
 use crate::swarm::{self, Net, Task};
 use crate::{Libp2pConfig, Routing, bitswap, dag, link, net, routing};
 
+/// How long whoever announces waits for the peers nearest to it to be told: those who are near answer sooner.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// How long `close` waits for its goodbyes to leave, and again for the connections to end.
 const FAREWELL: Duration = Duration::from_millis(400);
 
@@ -174,23 +176,22 @@ impl Fetch for Libp2p {
 
     async fn provide(&self, cids: &[Cid]) -> Result<()> {
         self.shared.hub.open("provide")?;
-        self.shared.host.check_provided(cids).await?;
+        self.shared.host.check_provided(cids).await
+    }
+
+    fn stored(&self, cids: &[Cid]) {
         self.shared.bitswap.arrived(cids);
-        Ok(())
     }
 
     async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
         self.shared.hub.open("withdraw")?;
-        for cid in cids {
-            self.shared.finder.withdraw(cid).await?;
-        }
-        Ok(())
+        self.shared.finder.withdraw(cids).await
     }
 
     async fn announce(&self, root: &Cid) -> Result<()> {
         self.shared.hub.open("announce")?;
-        self.shared.bitswap.arrived(&[*root]);
-        self.shared.finder.announce(root).await
+        // It goes on without anybody who waits, and is made again until somebody is told.
+        timeout(TOLD_WITHIN, self.shared.finder.announce(root)).await.unwrap_or(Ok(()))
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

@@ -205,6 +205,12 @@ impl Fetch for Wrapped {
         self.wrapper.provide(self.inner_fetch()?, cids).await
     }
 
+    fn stored(&self, cids: &[Cid]) {
+        if let Ok(inner) = self.inner_fetch() {
+            inner.stored(cids);
+        }
+    }
+
     async fn withdraw(&self, cids: &[Cid]) -> Result<()> {
         self.wrapper.withdraw(self.inner_fetch()?, cids).await
     }

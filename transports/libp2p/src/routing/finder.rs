@@ -26,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(150);
 #[derive(Debug)]
 pub(super) enum Tell {
     Announce { root: Bytes, reply: Reply },
-    Withdraw { root: Bytes, reply: oneshot::Sender<()> },
+    Withdraw { roots: Vec<Bytes>, reply: oneshot::Sender<()> },
 }
 
 /// Something to find out: somebody waits for it, and it does not wait behind what is only told.
@@ -67,7 +67,8 @@ impl Finder {
     /// Tells the network that this node provides a root, now and again until it is [withdrawn](Self::withdraw), also after a
     /// restart. Does nothing without a table.
     ///
-    /// What is provided is named by the hash alone, as Kubo does: two CIDs with one hash are one.
+    /// What is provided is named by the hash alone, as Kubo does: two CIDs with one hash are one. Where many are announced already
+    /// nobody waits for its turn, and this answers at once.
     ///
     /// # Errors
     /// `NoPeers` when nobody was there, `Timeout`: the root is provided all the same, and announced when there is somebody;
@@ -78,11 +79,11 @@ impl Finder {
     pub(crate) async fn announce(&self, root: &Cid) -> Result<()> {
         let root = key(root);
         match self.ask("announce", &self.tells, |reply| Tell::Announce { root, reply }).await? {
-            Ok(Outcome::Told) => Ok(()),
-            Ok(Outcome::NoPeers) => {
+            Ok(None | Some(Outcome::Told)) => Ok(()),
+            Ok(Some(Outcome::NoPeers)) => {
                 Err(self.failed(ErrorKind::NoPeers, "announce", "nobody is there to tell yet"))
             }
-            Ok(Outcome::Timeout) => Err(self.failed(
+            Ok(Some(Outcome::Timeout)) => Err(self.failed(
                 ErrorKind::Timeout,
                 "announce",
                 "the peers nearest to it did not answer in time",
@@ -102,9 +103,9 @@ impl Finder {
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether it is still provided.
-    pub(crate) async fn withdraw(&self, root: &Cid) -> Result<()> {
-        let root = key(root);
-        self.ask("withdraw", &self.tells, |reply| Tell::Withdraw { root, reply }).await
+    pub(crate) async fn withdraw(&self, roots: &[Cid]) -> Result<()> {
+        let roots = roots.iter().map(key).collect();
+        self.ask("withdraw", &self.tells, |reply| Tell::Withdraw { roots, reply }).await
     }
 
     /// Peers that say they have what a CID names, as they are found, each once, at most `limit` and

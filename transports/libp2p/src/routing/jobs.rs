@@ -13,8 +13,8 @@ use super::tables::Which;
 /// A provider, and where it listens.
 pub(crate) type Provider = (PeerId, Vec<Multiaddr>);
 
-/// Who is told how an announcement ended.
-pub(super) type Reply = oneshot::Sender<Result<Outcome, TooMany>>;
+/// Who is told how an announcement ended; `None`: it has not had its turn.
+pub(super) type Reply = oneshot::Sender<Result<Option<Outcome>, TooMany>>;
 
 /// As many roots are provided as may be.
 #[derive(Debug)]

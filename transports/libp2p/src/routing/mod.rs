@@ -9,8 +9,8 @@
 //! [`identified`](Behaviour::identified) and needs nothing else, neither ticks nor events. The [`Finder`] is the handle for
 //! everybody else. Nothing in the swarm's task waits; what must survive a restart is written by a task of its own.
 //!
-//! Bounds: [`WAITING`](finder::WAITING) lookups wait, as many announcements, and 64 of both are under way, of which 48
-//! announcements and among them 32 that are only due again; [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of strangers as [`Bounds`](records::Bounds) says.
+//! Bounds: [`WAITING`](finder::WAITING) lookups wait, and 64 lookups and announcements are under way, of which 48
+//! announcements and among them 32 that are only due; [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of strangers as [`Bounds`](records::Bounds) says.
 
 mod behaviour;
 mod book;

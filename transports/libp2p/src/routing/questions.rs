@@ -17,7 +17,7 @@ use super::tables::Which;
 
 /// Questions under way; who asks beyond waits.
 const MAX_JOBS: usize = 64;
-/// How many there may be when an announcement is added, so that lookups always have room.
+/// How many there may be when an announcement begins at once, so that lookups always have room. Beyond it has its turn later.
 const MAX_TOLD: usize = 48;
 /// How many there may be when one is added that is only due again.
 const MAX_SCHEDULED: usize = 32;
@@ -37,12 +37,10 @@ impl Behaviour {
         {
             self.look_up(lookup);
         }
-        while self.jobs.len() < MAX_TOLD
-            && let Poll::Ready(Some(tell)) = self.inbox.tells.poll_recv(cx)
-        {
+        while let Poll::Ready(Some(tell)) = self.inbox.tells.poll_recv(cx) {
             match tell {
                 Tell::Announce { root, reply } => self.announce(root, reply),
-                Tell::Withdraw { root, reply } => self.withdraw(&root, reply),
+                Tell::Withdraw { roots, reply } => self.withdraw(&roots, reply),
             }
         }
         let now = self.host.now();
@@ -100,27 +98,33 @@ impl Behaviour {
 
     fn announce(&mut self, root: Bytes, reply: Reply) {
         if self.tables.is_none() {
-            let _ = reply.send(Ok(Outcome::Told));
+            let _ = reply.send(Ok(Some(Outcome::Told)));
             return;
         }
         if self.roots.schedule.len() >= super::MAX_ROOTS && !self.roots.schedule.contains(&root) {
             let _ = reply.send(Err(TooMany));
             return;
         }
-        // Before it joins one under way: the root may have been withdrawn since that began.
-        self.roots.begin(&root);
         let key = RecordKey::from(root.to_vec());
         self.tables.each().for_each(|(_, table)| table.own(key.clone()));
+        if self.jobs.len() >= MAX_TOLD {
+            self.roots.add(&root);
+            let _ = reply.send(Ok(None));
+            return;
+        }
+        // Before it joins one under way: the root may have been withdrawn since that began.
+        self.roots.begin(&root);
         // One answer for all who ask meanwhile.
         if let Some(reply) = self.jobs.join(&root, reply) {
             self.tell(root, vec![reply]);
         }
     }
 
-    fn withdraw(&mut self, root: &Bytes, reply: oneshot::Sender<()>) {
-        self.roots.remove(root);
-        let key = RecordKey::from(root.to_vec());
-        self.tables.each().for_each(|(_, table)| table.disown(&key));
+    fn withdraw(&mut self, roots: &[Bytes], reply: oneshot::Sender<()>) {
+        for root in roots.iter().filter(|root| self.roots.remove(root)) {
+            let key = RecordKey::from(root.to_vec());
+            self.tables.each().for_each(|(_, table)| table.disown(&key));
+        }
         let _ = reply.send(());
     }
 
@@ -149,7 +153,7 @@ impl Behaviour {
                 self.host.count(counter(outcome), 1);
                 self.roots.done(&root, outcome, self.host.now());
                 for reply in replies {
-                    let _ = reply.send(Ok(outcome));
+                    let _ = reply.send(Ok(Some(outcome)));
                 }
             }
             // The stream ends with its sender.

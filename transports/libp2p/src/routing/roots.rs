@@ -12,7 +12,7 @@ use super::schedule::{Outcome, Schedule};
 /// Where they are saved.
 pub(super) const PREFIX: &str = "root/";
 /// Announcements under way that nobody waits for.
-const PARALLEL: usize = 8;
+const PARALLEL: usize = 32;
 
 /// The schedule, and its copy on the disk.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ impl Roots {
         true
     }
 
+    /// Somebody wants a root announced as soon as it has its turn.
+    pub(super) fn add(&mut self, root: &Bytes) {
+        if !self.schedule.contains(root) {
+            self.note(root, Some(Time(0)));
+        }
+        self.schedule.restore(root.clone(), None);
+    }
+
     /// Somebody wants a root announced now.
     pub(super) fn begin(&mut self, root: &Bytes) {
         if !self.schedule.contains(root) {
@@ -51,11 +59,13 @@ impl Roots {
         self.schedule.done(root, outcome, now);
     }
 
-    /// It is provided no more.
-    pub(super) fn remove(&mut self, root: &Bytes) {
-        if self.schedule.remove(root) {
+    /// It is provided no more; `false` when it was not.
+    pub(super) fn remove(&mut self, root: &Bytes) -> bool {
+        let was = self.schedule.remove(root);
+        if was {
             self.note(root, None);
         }
+        was
     }
 
     fn note(&self, root: &Bytes, told: Option<Time>) {

@@ -148,6 +148,32 @@ async fn a_wantlist_without_end_of_what_nobody_has_ends_in_a_ban() {
     casts_out(&mut stage, wants).await;
 }
 
+/// The next message on a stream.
+async fn message(from: &mut Stream) -> std::io::Result<Message> {
+    let length = unsigned_varint::aio::read_usize(&mut *from).await.map_err(std::io::Error::other)?;
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).await?;
+    Ok(Message::decode(&body[..])?)
+}
+
+/// No attack: a stranger as Kubo is one, which waits for what it wants.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_later_goes_to_who_waits_for_it() {
+    let stage = Stage::new().await;
+    let (raw, mut incoming) = Raw::answering(&addr(&stage.attacked), BITSWAP).await.expect("connects");
+    let mut stranger = Stranger::linked(&stage, raw).await;
+    let block = Block::new(RAW, b"stored later".to_vec());
+    let entry = Entry { cid: block.cid().to_bytes(), want_type: 0, send_dont_have: true };
+    let wantlist = Some(Wantlist { entries: vec![entry], full: false });
+    stranger.send(&Message { wantlist, ..Message::default() }.encode_length_delimited_to_vec()).await;
+    let mut answers = soon(incoming.next()).await.expect("a stream");
+    let absent = soon(message(&mut answers)).await.expect("an answer");
+    assert_eq!(absent.presences.iter().map(|presence| presence.kind).collect::<Vec<_>>(), [1]);
+    stage.attacked.put_blocks(std::slice::from_ref(&block)).await.expect("puts");
+    let come = soon(message(&mut answers)).await.expect("the block");
+    assert_eq!(come.payload[0].data, &block.bytes()[..]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_that_nobody_asked_for_end_in_a_ban() {
     let mut stage = Stage::new().await;
@@ -164,11 +190,7 @@ async fn blocks_that_nobody_asked_for_end_in_a_ban() {
 /// Reads wantlists, and says that it has everything.
 async fn says_it_has(mut from: Stream, to: &mut Stream) -> std::io::Result<()> {
     loop {
-        let length = unsigned_varint::aio::read_usize(&mut from).await.map_err(std::io::Error::other)?;
-        let mut body = vec![0; length];
-        from.read_exact(&mut body).await?;
-        let message = Message::decode(&body[..])?;
-        let wanted = message.wantlist.into_iter().flat_map(|list| list.entries);
+        let wanted = message(&mut from).await?.wantlist.into_iter().flat_map(|list| list.entries);
         let presences = wanted.map(|entry| Presence { cid: entry.cid, kind: 0 }).collect();
         let answer = Message { presences, ..Message::default() };
         to.write_all(&answer.encode_length_delimited_to_vec()).await?;

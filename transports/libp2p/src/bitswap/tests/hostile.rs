@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use carrick_core::{Block, Bytes, PeerId, Want};
+use carrick_core::{Block, Bytes, Cid, PeerId, Want};
 use futures::future::join;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
@@ -23,9 +23,14 @@ fn asks(asks: Vec<Ask>) -> Vec<u8> {
 
 /// The next message that a node sends to a stranger.
 async fn message(stream: &mut DuplexStream) -> Message {
+    next(stream).await.expect("a message")
+}
+
+/// The same, if the stream does not end.
+async fn next(stream: &mut DuplexStream) -> Option<Message> {
     let (mut length, mut shift) = (0_usize, 0);
     loop {
-        let byte = stream.read_u8().await.expect("a length");
+        let byte = stream.read_u8().await.ok()?;
         length |= usize::from(byte & 0x7f) << shift;
         shift += 7;
         if byte & 0x80 == 0 {
@@ -33,8 +38,8 @@ async fn message(stream: &mut DuplexStream) -> Message {
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.expect("a message");
-    Message::decode(body.into()).expect("a good one")
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Message::decode(body.into()).expect("a good one"))
 }
 
 /// A node with some blocks, a good peer of it, and a stranger that is connected.
@@ -233,6 +238,52 @@ async fn have_without_the_block_is_passed_over_and_blamed() {
     let (stage, took) = another_delivers(promise).await;
     assert!(took < Duration::from_secs(6), "{took:?}");
     assert_eq!(stage.node.counter("misdeed_broken_promise") + stage.node.counter("misdeed_stalled"), 1);
+}
+
+/// The bad peer is asked for what nobody else has, and answers each message as it likes until it is banned.
+async fn ends_in_a_ban(answer: impl Fn(Vec<Cid>) -> Outgoing<Bytes> + Send + 'static) {
+    let stage = Stage::new().await;
+    let mut streams = stage.mesh.stranger(stage.bad);
+    let mut to = stage.node.accept(stage.bad);
+    tokio::spawn(async move {
+        while let Some(mut from) = streams.recv().await {
+            while let Some(asked) = next(&mut from).await {
+                let asks = asked.asks().map(|ask| ask.expect("a CID")).collect::<Vec<_>>();
+                let wanted = asks.into_iter().flatten().filter(|ask| !ask.cancel).map(|ask| ask.cid);
+                let _ = to.write_all(&bytes(answer(wanted.collect()))).await;
+            }
+        }
+    });
+    for n in 0_u32..100 {
+        let mut want = Want::new(*raw(n.to_be_bytes()).cid(), Duration::from_secs(60));
+        want.hints = vec![stage.bad];
+        soon(stage.node.bitswap.block(&want)).await.expect_err("nobody has it");
+        if stage.node.counter("banned") == 1 {
+            return stage.good_is_served().await;
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_that_it_has_blocks_and_never_sends_one_is_banned() {
+    ends_in_a_ban(|asked| Outgoing {
+        presences: asked.into_iter().map(|cid| (cid, true)).collect(),
+        ..Outgoing::default()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_answered_once_and_then_never_again_is_banned() {
+    let once = std::sync::atomic::AtomicBool::new(true);
+    ends_in_a_ban(move |asked| match once.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        true => {
+            Outgoing { presences: asked.into_iter().map(|cid| (cid, true)).collect(), ..Outgoing::default() }
+        }
+        false => Outgoing::default(),
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use carrick_core::ErrorKind;
 use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::future::join_all;
 use libp2p::swarm::dial_opts::DialOpts;
 
 use super::net::{Peer, Setup, cid, id, within};
@@ -72,15 +72,15 @@ async fn what_was_announced_to_nobody_goes_out_by_itself_when_somebody_comes() {
 async fn what_is_withdrawn_is_announced_no_more_and_not_said_by_the_node_itself() {
     let [_asker, _between, provider] = three(Setup::default).await;
     within(provider.finder.announce(&cid(1))).await.expect("somebody is told");
-    within(provider.finder.withdraw(&cid(1))).await.expect("answers");
+    within(provider.finder.withdraw(&[cid(1)])).await.expect("answers");
     assert_eq!(provider.act(|swarm| swarm.behaviour_mut().routing.roots()).await, 0);
 }
 
 #[tokio::test]
 async fn what_is_withdrawn_and_announced_again_while_it_is_announced_is_provided() {
     let [_asker, _between, provider] = three(Setup::default).await;
-    let (root, finder) = (cid(1), &provider.finder);
-    let all = futures::future::join3(finder.announce(&root), finder.withdraw(&root), finder.announce(&root));
+    let (root, roots, finder) = (cid(1), [cid(1)], &provider.finder);
+    let all = futures::future::join3(finder.announce(&root), finder.withdraw(&roots), finder.announce(&root));
     let (first, withdrawn, again) = within(all).await;
     first.and(withdrawn).and(again).expect("somebody is told");
     assert_eq!(provider.act(|swarm| swarm.behaviour_mut().routing.roots()).await, 1);
@@ -102,21 +102,16 @@ async fn a_search_ends_when_enough_were_found_and_when_nobody_listens_any_more()
 }
 
 #[tokio::test]
-async fn a_search_does_not_wait_behind_announcements() {
+async fn a_search_does_not_wait_behind_announcements_and_nobody_waits_for_those_of_many() {
     const MANY: u64 = 1_000;
     let [asker, _between, _other] = three(Setup::default).await;
     let roots: Vec<_> = (0..MANY).map(cid).collect();
-    let mut announcing: FuturesUnordered<_> = roots.iter().map(|root| asker.finder.announce(root)).collect();
-    within(announcing.next()).await.expect("one ends").expect("somebody is told");
-    let search = asker.finder.providers(&cid(MANY), 1).collect::<Vec<_>>();
-    let rest = async { while announcing.next().await.is_some() {} };
-    let found = tokio::select! {
-        biased;
-        found = within(search) => found,
-        () = rest => panic!("the search waited for all of them"),
-    };
-    assert_eq!(found, []);
-    assert!(announcing.len() > MANY as usize / 2, "{} announcements were left", announcing.len());
+    within(join_all(roots.iter().map(|root| asker.finder.announce(root)))).await;
+    let found: Vec<_> = within(asker.finder.providers(&cid(MANY), 1).collect()).await;
+    let told = asker.node.counter("announced");
+    assert!(found.is_empty() && told < MANY / 2, "{told} announcements went before it");
+    let node = asker.node.clone();
+    asker.until("all are told", move |_| node.counter("announced") == MANY).await;
 }
 
 #[tokio::test]

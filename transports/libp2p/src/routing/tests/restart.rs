@@ -74,7 +74,7 @@ async fn what_was_withdrawn_stays_so() {
     let setup = Setup { store: Arc::new(Disk::default()), ..Setup::default() };
     let provider = Peer::with(2, setup.clone()).await;
     within(provider.finder.announce(&cid(1))).await.expect_err("nobody is there");
-    within(provider.finder.withdraw(&cid(1))).await.expect("answers");
+    within(provider.finder.withdraw(&[cid(1)])).await.expect("answers");
     provider.close().await;
     let provider = Peer::with(2, setup).await;
     assert_eq!(provider.act(|swarm| swarm.behaviour_mut().routing.roots()).await, 0);
