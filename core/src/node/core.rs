@@ -320,6 +320,11 @@ impl Topics {
         Some(if topic.is_reserved() { TopicRules { time: false, ..rules } } else { rules })
     }
 
+    /// Whether payloads travel bare on a topic.
+    pub(crate) fn is_raw(&self, topic: &Topic) -> bool {
+        lock(&self.rules).get(topic).is_some_and(|rules| rules.raw)
+    }
+
     /// The rules that were set.
     pub(crate) fn all_rules(&self) -> BTreeMap<Topic, TopicRules> {
         lock(&self.rules).clone()

@@ -12,10 +12,10 @@ use async_stream::try_stream;
 use cid::Cid;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered};
+use futures::stream::{self, BoxStream, FuturesUnordered};
 use libp2p_identity::PeerId;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::behind::Behind;
@@ -29,6 +29,8 @@ use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, Wan
 
 /// Blocks one DAG may have.
 const MAX_DAG: usize = 1 << 20;
+/// Blocks of a DAG that are read while others are checked and stored.
+const AHEAD: usize = 2;
 /// Liars met before a fetch gives up.
 const MAX_LIARS: usize = 8;
 /// Blocks asked for at once where a wire brings only single ones.
@@ -130,6 +132,25 @@ impl Router {
         self.fetch.iter().copied().filter(in_one)
     }
 
+    /// Reads a block or two ahead of whoever checks and stores them.
+    fn ahead(&self, mut claims: Claims) -> Claims {
+        let (to, from) = mpsc::channel(AHEAD);
+        self.core.tasks.spawn(async move {
+            loop {
+                let fetched = tokio::select! {
+                    biased;
+                    () = to.closed() => return,
+                    fetched = claims.next() => fetched,
+                };
+                let Some(fetched) = fetched else { return };
+                if to.send(fetched).await.is_err() {
+                    return;
+                }
+            }
+        });
+        stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed()
+    }
+
     /// Begins to fetch a DAG from the first transport that can.
     pub(crate) async fn fetch_dag(self: &Arc<Self>, want: WantDag) -> Result<Blocks> {
         if want.roots.len() > MAX_ROOTS {
@@ -157,9 +178,10 @@ impl Router {
 
     async fn ask_for_dag(&self, at: usize, want: &WantDag) -> Result<Claims> {
         match self.transports[at].transport.fetch() {
-            Some(fetch) => tokio::time::timeout(want.timeout, fetch.dag(want))
-                .await
-                .unwrap_or_else(|_| Err(stalled(want.timeout))),
+            Some(fetch) => {
+                let claims = tokio::time::timeout(want.timeout, fetch.dag(want)).await;
+                claims.unwrap_or_else(|_| Err(stalled(want.timeout))).map(|claims| self.ahead(claims))
+            }
             None => Err(Error::new(ErrorKind::Unsupported, "fetch_dag", "it does not fetch")),
         }
     }

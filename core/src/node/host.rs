@@ -312,6 +312,12 @@ impl Host {
         self.core.random()
     }
 
+    /// Whether payloads travel bare on a topic. A message of such a topic is named by what its wire calls it, so that to publish
+    /// it again makes another one.
+    pub fn is_raw(&self, topic: &Topic) -> bool {
+        self.core.topics.is_raw(topic)
+    }
+
     /// Whether a peer may be connected: membership and bans. Not async, because TLS asks inside the handshake.
     pub fn admits(&self, peer: &PeerId) -> bool {
         self.tap().map_or_else(|| self.core.admits(peer), |(host, tap)| tap.admits(host, peer))

@@ -321,6 +321,20 @@ async fn a_raw_topic_hands_out_bare_payloads() {
     assert!(error.hint().is_some());
 }
 
+/// Sent on, it would have another name, come back over whoever else bridges the two wires, and go round for ever.
+#[tokio::test(start_paused = true)]
+async fn a_raw_message_stays_on_its_wire() {
+    let (left, right) = (Wire::new(), Wire::new());
+    let builder = on_wires(&[("left", &left), ("right", &right)]).topic(topic(), TopicRules::raw());
+    let (_node, mut subscription) = open(builder).await;
+    assert_eq!(left.deliver(&remote(1), "bare").await, Relay::Accept);
+    // Nobody waits for this verdict.
+    drop(right.hand(&remote(2), &topic(), "also bare"));
+    settle().await;
+    assert_eq!(payloads(&mut subscription).len(), 2);
+    assert_eq!((left.published().len(), right.published().len()), (0, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_gate_makes_a_patient_wire_wait_and_an_impatient_one_shed() {
     let wire = Wire::new();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::StreamExt as _;
+use futures::future::try_join;
+use futures::stream::StreamExt as _;
 use tokio::io::AsyncRead;
 
 use super::{AskBlock, AskDag, Kind, block_head, read_cid};
@@ -136,11 +137,14 @@ impl<W: Reply> Answer<'_, W> {
         want.depth = ask.depth;
         want.limit_bytes = ask.limit;
         let mut walk = self.host.dag(self.asker.clone(), want);
-        while let Some(step) = walk.next().await {
+        let mut next = walk.next().await;
+        while let Some(step) = next {
             match step {
                 Ok((cid, served)) => {
                     let head = block_head(&cid, served.bytes().len());
-                    self.reply.write(head, served.into_bytes(), self.idle).await?;
+                    let written = self.reply.write(head, served.into_bytes(), self.idle);
+                    // The next one is read meanwhile.
+                    (_, next) = try_join(written, async { Ok(walk.next().await) }).await?;
                 }
                 Err(error) => {
                     let kind = match error.kind() {

@@ -351,7 +351,9 @@ impl Core {
         };
         self.take_in(job, &message).await?;
         let all = self.broadcast_bits();
-        let bits = if job.path == Path::CatchUp { 0 } else { all };
+        // A raw message has no name but what its wire gave it: sent again, on any wire, it would be another one.
+        let stays = job.path == Path::CatchUp || job.rules.raw && job.path != Path::Own;
+        let bits = if stays { 0 } else { all };
         let accepted = Outcome::Accept(message.clone());
         let lasts = !job.rules.numbers && !job.rules.raw;
         let ours = self.gate.seen.accept(*message.id(), lasts, bits);

@@ -443,7 +443,9 @@ impl Drop for Waiter {
             // Accepted, but perhaps not told yet.
             let (core, mount, answer) = (Arc::clone(&self.core), self.mount.clone(), self.answer.clone());
             self.core.tasks.spawn(async move {
-                if let Outcome::Accept(message) = wait(answer).await {
+                if let Outcome::Accept(message) = wait(answer).await
+                    && message.author().is_some()
+                {
                     core.relay(&message, mount.bit());
                 }
             });
