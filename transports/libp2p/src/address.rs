@@ -68,17 +68,8 @@ impl Rule {
         Self { loopback: self.loopback || class(remote) == Class::Loopback, ..self }
     }
 
-    /// Whether an address of ours is told.
-    pub(crate) fn told(self, addr: &Multiaddr) -> bool {
-        self.passes(addr)
-    }
-
-    /// Whether an address of somebody else is taken, so that it may be dialled and passed on.
-    pub(crate) fn taken(self, addr: &Multiaddr) -> bool {
-        self.passes(addr)
-    }
-
-    fn passes(self, addr: &Multiaddr) -> bool {
+    /// Whether an address of ours is told, and one of somebody else is taken, so that it may be dialled and passed on.
+    pub(crate) fn passes(self, addr: &Multiaddr) -> bool {
         addr.len() <= MAX_BYTES
             && match (class(addr), self.scope) {
                 (Class::Global, _) => true,
@@ -102,7 +93,7 @@ impl Rule {
             }
             let Some(addr) = without_peer(addr, peer) else { continue };
             let fits = bytes + addr.len() <= MAX_BYTES_OF_PEER;
-            if fits && self.taken(&addr) && !kept.contains(&addr) {
+            if fits && self.passes(&addr) && !kept.contains(&addr) {
                 bytes += addr.len();
                 kept.push(addr);
             }

@@ -22,7 +22,7 @@ use crate::wire::{Bye, Frame, Hello, VERSION};
 /// The stream that stands as long as a link.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/carrick/link/1.0.0");
 /// How long the far end may take to read why a link ends.
-const FAREWELL: Duration = Duration::from_millis(300);
+const LAST_WORD: Duration = Duration::from_millis(300);
 
 /// What is known of the far end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +267,7 @@ impl Shared {
         };
         link.ended().run_until_cancelled(writing).await;
         self.hub.until_over(link).await;
-        let _ = timeout(FAREWELL, async {
+        let _ = timeout(LAST_WORD, async {
             to.write_all(&Frame::Bye(link.why().into()).encode()).await?;
             to.close().await
         })
@@ -295,14 +295,14 @@ impl Shared {
         match link.ended().run_until_cancelled(&mut reading).await {
             Some(why) => why,
             // Once it has read ours, it closes: then everything that was sent before has arrived.
-            None => timeout(FAREWELL, reading).await.unwrap_or(Reason::Goodbye),
+            None => timeout(LAST_WORD, reading).await.unwrap_or(Reason::Goodbye),
         }
     }
 }
 
 /// Says goodbye, and waits until the far end has read it.
 async fn part(stream: &mut Stream, why: Reason) {
-    let _ = timeout(FAREWELL, async {
+    let _ = timeout(LAST_WORD, async {
         stream.write_all(&Frame::Bye(Bye::from(why)).encode()).await?;
         stream.close().await?;
         stream.read(&mut [0]).await

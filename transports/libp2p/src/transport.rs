@@ -22,7 +22,7 @@ use crate::{Libp2pConfig, Routing, bitswap, dag, link, net, routing};
 /// How long whoever announces waits for the peers nearest to it to be told: those who are near answer sooner.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// How long `close` waits for its goodbyes to leave, and again for the connections to end.
-const FAREWELL: Duration = Duration::from_millis(400);
+const GOODBYES: Duration = Duration::from_millis(400);
 
 /// Native libp2p. Open one by name through the registry, or with [`Libp2p::open`].
 pub struct Libp2p {
@@ -132,11 +132,11 @@ impl Transport for Libp2p {
     }
 
     async fn close(&self) -> Result<()> {
-        self.shared.hub.close(FAREWELL).await;
-        let saved = timeout(FAREWELL, self.shared.finder.flush()).await.unwrap_or(Ok(()));
+        self.shared.hub.close(GOODBYES).await;
+        let saved = timeout(GOODBYES, self.shared.finder.flush()).await.unwrap_or(Ok(()));
         self.shared.shut_down();
         // Who does not close its end holds nobody up.
-        let _ = timeout(FAREWELL, self.shared.stopped.cancelled()).await;
+        let _ = timeout(GOODBYES, self.shared.stopped.cancelled()).await;
         saved
     }
 }

@@ -246,13 +246,15 @@ impl Gossip {
         true
     }
 
-    /// A verdict is there: the message goes on, or not. What gossipsub forgot meanwhile is published anew.
+    /// A verdict is there: the message goes on, or not. What gossipsub forgot meanwhile is published anew, but on a raw topic: it
+    /// would be another message there.
     pub(crate) fn judged(&mut self, gossipsub: &mut Guarded, judged: Judged) {
         let Judged { id, from, topic, bytes, relay, had_to_judge, .. } = judged;
         if relay == Relay::Reject {
             self.compare(gossipsub, &from);
         }
-        let anew = relay == Relay::Accept && self.meshed_with_muted(gossipsub, &topic);
+        let raw = self.host.is_raw(&topic);
+        let anew = relay == Relay::Accept && !raw && self.meshed_with_muted(gossipsub, &topic);
         let acceptance = match relay {
             Relay::Accept if !anew => MessageAcceptance::Accept,
             Relay::Reject if had_to_judge => MessageAcceptance::Reject,
@@ -261,6 +263,9 @@ impl Gossip {
         };
         let known = answer(gossipsub, &id, &from, acceptance);
         if (!known || anew) && relay == Relay::Accept && self.joined.contains_key(&topic) {
+            if raw {
+                return self.host.count("raw_late", 1);
+            }
             self.host.count("relayed_anew", 1);
             if let Err(error) = self.publish(gossipsub, &topic, &bytes) {
                 tracing::debug!(%error, "a message was not passed on");

@@ -27,7 +27,7 @@ impl Dht {
 
     /// A peer that was said to answer before; its addresses were looked at then.
     pub(crate) fn restore(&mut self, peer: &PeerId, addrs: &[Multiaddr]) {
-        let passes = |addr: &&Multiaddr| self.own.scope() != Scope::World || self.rule().taken(addr);
+        let passes = |addr: &&Multiaddr| self.own.scope() != Scope::World || self.rule().passes(addr);
         let addrs: Vec<_> = addrs.iter().filter(passes).cloned().collect();
         for addr in addrs {
             self.kad.add_address(peer, addr);
@@ -87,9 +87,9 @@ impl Dht {
     /// Drops the addresses of a peer that do not pass: the library adds those that it dialled, wherever it had them from.
     pub(super) fn clean(&mut self, peer: &PeerId) {
         let rule = self.rule();
-        let good = self.in_table(peer).iter().any(|addr| rule.taken(addr));
+        let good = self.in_table(peer).iter().any(|addr| rule.passes(addr));
         let only_here = !good && rule.scope != Scope::World;
-        self.keep_only(peer, |addr| rule.taken(addr) || (only_here && class(addr) == Class::Loopback));
+        self.keep_only(peer, |addr| rule.passes(addr) || (only_here && class(addr) == Class::Loopback));
     }
 
     /// Drops the addresses of a peer in the table that are not to stay, and those too many, the oldest first.

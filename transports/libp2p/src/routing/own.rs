@@ -51,7 +51,7 @@ impl Own {
         let rule = self.rule();
         let mut told: Vec<Multiaddr> = Vec::new();
         for addr in self.confirmed.iter().chain(&self.listening) {
-            if told.len() < MAX_OF_PEER && rule.told(addr) && !told.contains(addr) {
+            if told.len() < MAX_OF_PEER && rule.passes(addr) && !told.contains(addr) {
                 told.push(addr.clone());
             }
         }

@@ -11,7 +11,7 @@ use libp2p::{identify, mdns, ping};
 use tokio::time::Instant;
 
 use super::command::End;
-use super::{Task, without_peer};
+use super::{Task, bare};
 use crate::error::refusal;
 use crate::net::BehaviourEvent;
 use crate::{bitswap, dag, link, streams, way};
@@ -51,7 +51,7 @@ impl Task {
     }
 
     fn connected(&mut self, peer: PeerId, id: ConnectionId, end: &ConnectedPoint) {
-        let addr = without_peer(end.get_remote_address());
+        let addr = bare(end.get_remote_address());
         let end =
             End { connection: id, addr, dialled: end.is_dialer(), since: Instant::now(), parted: false };
         let (asked, linked) = (self.dials.contains_key(&id), self.shared.hub.link(&peer).is_some());

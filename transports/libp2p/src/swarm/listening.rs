@@ -10,7 +10,7 @@ use libp2p::Swarm;
 use libp2p::swarm::SwarmEvent;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Task, without_peer};
+use super::{Task, bare};
 use crate::address::{Rule, only_loopback};
 use crate::error::innermost;
 use crate::net::{Behaviour, BehaviourEvent};
@@ -84,10 +84,10 @@ impl Task {
             addrs.extend(self.swarm.listeners().cloned());
             let rule =
                 Rule { loopback: only_loopback(&addrs), ..Rule::new(self.shared.config.routing.scope()) };
-            for addr in addrs.iter().filter(|addr| rule.told(addr)) {
+            for addr in addrs.iter().filter(|addr| rule.passes(addr)) {
                 self.swarm.add_external_address(addr.clone());
             }
-            addrs.extend(self.swarm.external_addresses().map(without_peer));
+            addrs.extend(self.swarm.external_addresses().map(bare));
             addrs.sort();
             addrs.dedup();
         }

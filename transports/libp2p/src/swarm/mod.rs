@@ -33,7 +33,7 @@ const VERDICTS: usize = 256;
 /// How often relays that were lost are asked again.
 const RELAYS: Duration = Duration::from_secs(30);
 /// How long connections may take to close.
-const FAREWELL: Duration = Duration::from_millis(300);
+const CLOSING: Duration = Duration::from_millis(300);
 
 /// The swarm's task.
 pub(crate) struct Task {
@@ -100,7 +100,7 @@ impl Task {
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);
         }
-        let _ = timeout(FAREWELL, async {
+        let _ = timeout(CLOSING, async {
             while self.swarm.connected_peers().next().is_some() {
                 self.swarm.select_next_some().await;
             }
@@ -201,7 +201,7 @@ impl Task {
 }
 
 /// An address without the peer at its end.
-fn without_peer(addr: &Multiaddr) -> Multiaddr {
+fn bare(addr: &Multiaddr) -> Multiaddr {
     let mut addr = addr.clone();
     if let Some(Protocol::P2p(_)) = addr.iter().last() {
         addr.pop();

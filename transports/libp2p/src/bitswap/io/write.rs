@@ -163,7 +163,9 @@ impl State {
     /// The next message for a peer.
     fn outgoing(&mut self, peer: &PeerId) -> Outgoing<Served> {
         let (full, asks) = self.client.take(peer);
-        let (blocks, presences, pending_bytes) = self.server.take(peer);
+        // A whole list may be large, and so may a block: both are not one message.
+        let (blocks, presences, pending_bytes) =
+            if full { Default::default() } else { self.server.take(peer) };
         Outgoing { full, asks, blocks, presences, pending_bytes }
     }
 }
