@@ -24,6 +24,8 @@ struct Want {
     have: bool,
     dont_have: bool,
     state: State,
+    /// The block came while it was being looked up.
+    came: bool,
 }
 
 /// What goes into a message: blocks, what is here and what is not, and how many bytes of blocks wait beside them.
@@ -116,7 +118,7 @@ impl<B: AsRef<[u8]>> Asker<B> {
             }
         }
         let state = self.enqueue(ask.cid, have, false);
-        self.wants.insert(ask.cid, Want { have, dont_have: ask.dont_have, state });
+        self.wants.insert(ask.cid, Want { have, dont_have: ask.dont_have, state, came: false });
         waited
     }
 
@@ -218,6 +220,18 @@ impl<B: AsRef<[u8]>> Asker<B> {
         self.absent.push_back((*cid, self.next));
         self.tidy();
         true
+    }
+
+    /// A block is here that may be being looked up: whether that saw it is not known.
+    pub(super) fn came(&mut self, cid: &Cid) {
+        if let Some(want) = self.wants.get_mut(cid).filter(|want| want.state == State::Reading) {
+            want.came = true;
+        }
+    }
+
+    /// Whether it came while it was looked up in vain.
+    pub(super) fn has_come(&mut self, cid: &Cid) -> bool {
+        self.wants.get_mut(cid).is_some_and(|want| std::mem::take(&mut want.came))
     }
 
     /// We have it now.

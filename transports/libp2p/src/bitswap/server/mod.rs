@@ -65,6 +65,8 @@ pub(crate) struct Server<B> {
     peers: BTreeMap<PeerId, Asker<B>>,
     /// Whose turn it is: the first. Whoever has nothing to look up, or no room, is not in it.
     ring: VecDeque<PeerId>,
+    /// Whose turn it is now.
+    turns: Vec<PeerId>,
     /// Whose turn comes later, because the host was busy.
     paused: BTreeSet<(Time, PeerId)>,
     /// Who wants what we have not.
@@ -82,6 +84,7 @@ impl<B> Default for Server<B> {
         Self {
             peers: BTreeMap::new(),
             ring: VecDeque::new(),
+            turns: vec![],
             paused: BTreeSet::new(),
             waiting: HashMap::new(),
             waiting_entries: 0,
@@ -169,6 +172,7 @@ impl<B: AsRef<[u8]>> Server<B> {
                 continue;
             }
             asker.busy = true;
+            self.turns.push(peer);
             return Some(Turn { peer, asks });
         }
         None
@@ -214,6 +218,9 @@ impl<B: AsRef<[u8]>> Server<B> {
 
     /// The peer's turn is over. `rest` was not looked up.
     pub(crate) fn finish(&mut self, peer: &PeerId, rest: Vec<Ask>) {
+        if let Some(at) = self.turns.iter().position(|other| other == peer) {
+            self.turns.swap_remove(at);
+        }
         if let Some(asker) = self.peers.get_mut(peer) {
             asker.busy = false;
             rest.iter().rev().for_each(|ask| asker.again(ask));
@@ -243,6 +250,11 @@ impl<B: AsRef<[u8]>> Server<B> {
 
     /// Blocks came to this node: whoever waits for them is answered.
     pub(crate) fn arrived(&mut self, cid: &Cid) {
+        for peer in &self.turns {
+            if let Some(asker) = self.peers.get_mut(peer) {
+                asker.came(cid);
+            }
+        }
         let Some(peers) = self.waiting.remove(cid) else { return };
         self.waiting_entries -= peers.len();
         for peer in peers {
@@ -298,6 +310,9 @@ impl<B: AsRef<[u8]>> Server<B> {
     fn absent(&mut self, peer: &PeerId, ask: &Ask, now: Time) {
         let room = self.make_room(peer);
         let Some(asker) = self.peers.get_mut(peer) else { return };
+        if asker.has_come(&ask.cid) {
+            return asker.look_up(&ask.cid);
+        }
         if ask.dont_have && asker.knows(&ask.cid) {
             asker.presences.push_back((ask.cid, false));
         }
@@ -382,6 +397,7 @@ impl<B: AsRef<[u8]>> Server<B> {
     pub(crate) fn is_empty(&self) -> bool {
         self.peers.is_empty()
             && self.ring.is_empty()
+            && self.turns.is_empty()
             && self.paused.is_empty()
             && self.waiting.is_empty()
             && self.waiting_entries == 0

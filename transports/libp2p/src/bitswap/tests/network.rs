@@ -66,11 +66,25 @@ pub(super) struct Honest {
     pub(super) store: HashMap<Cid, Block>,
     /// Requests under way, with their session and block.
     asked: BTreeMap<RequestId, (SessionId, Cid)>,
+    /// How many requests of a session are under way.
+    sessions: BTreeMap<SessionId, usize>,
     pub(super) ended: Vec<(Cid, Time, Ended)>,
     pub(super) blames: Vec<(PeerId, Misdeed)>,
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// The want that was dropped last.
     pub(super) last: String,
+}
+
+impl Honest {
+    /// One request less; the last one ends the session.
+    fn leave(&mut self, session: SessionId) {
+        let left = self.sessions.get_mut(&session).expect("a session");
+        *left -= 1;
+        if *left == 0 {
+            self.sessions.remove(&session);
+            self.client.end(session);
+        }
+    }
 }
 
 enum Node {
@@ -87,7 +101,7 @@ enum Event {
     Tick(usize),
     Connect(usize, usize),
     Disconnect(usize, usize),
-    Request(usize, Cid),
+    Request(usize, Vec<Cid>),
     Drop(usize, RequestId),
     Arrive(usize, Block),
     FindEnds(usize, WantId, Cid),
@@ -108,6 +122,10 @@ pub(super) struct Network {
     busy: BTreeSet<(usize, usize)>,
     /// Delay in milliseconds and bytes a millisecond, of each link.
     speeds: HashMap<(usize, usize), (u64, u64)>,
+    /// The least and the most of the latter.
+    pub(super) lines: [u64; 2],
+    /// One of so many requests is given up.
+    pub(super) fickle: u64,
     /// What happened, in one number.
     pub(super) trace: u64,
 }
@@ -121,6 +139,7 @@ impl Network {
                     server: Server::default(),
                     store: HashMap::new(),
                     asked: BTreeMap::new(),
+                    sessions: BTreeMap::new(),
                     ended: vec![],
                     blames: vec![],
                     counts: BTreeMap::new(),
@@ -141,6 +160,8 @@ impl Network {
             links: BTreeMap::new(),
             busy: BTreeSet::new(),
             speeds: HashMap::new(),
+            lines: [200, 20_200],
+            fickle: 20,
             trace: 0,
         }
     }
@@ -164,8 +185,9 @@ impl Network {
         self.at(at, Event::Disconnect(a, b));
     }
 
-    pub(super) fn request_at(&mut self, at: Time, node: usize, cid: Cid) {
-        self.at(at, Event::Request(node, cid));
+    /// Requests of one session.
+    pub(super) fn request_at(&mut self, at: Time, node: usize, cids: Vec<Cid>) {
+        self.at(at, Event::Request(node, cids));
     }
 
     pub(super) fn arrive_at(&mut self, at: Time, node: usize, block: Block) {
@@ -247,7 +269,7 @@ impl Network {
             }
             Event::Connect(a, b) => self.connect(a, b),
             Event::Disconnect(a, b) => self.disconnect(a, b),
-            Event::Request(node, cid) => self.request(node, cid),
+            Event::Request(node, cids) => self.request(node, &cids),
             Event::Drop(node, request) => self.drop_request(node, request),
             Event::Arrive(node, block) => {
                 let honest = self.honest(node);
@@ -267,7 +289,8 @@ impl Network {
         }
         self.next += 1;
         let (epoch, now) = (self.next, self.now);
-        let speed = (1 + self.dice.below(60), 200 + self.dice.below(20_000));
+        let [least, most] = self.lines;
+        let speed = (1 + self.dice.below(60), least + self.dice.below(most - least));
         for (from, to) in [(a, b), (b, a)] {
             self.links.insert((from, to), epoch);
             self.speeds.insert((from, to), speed);
@@ -302,17 +325,21 @@ impl Network {
         }
     }
 
-    fn request(&mut self, node: usize, cid: Cid) {
+    fn request(&mut self, node: usize, cids: &[Cid]) {
         let now = self.now;
         let honest = self.honest(node);
         let session = honest.client.begin(&[], &[], 0);
-        let request = honest.client.request(session, cid, now).expect("room");
-        honest.asked.insert(request, (session, cid));
-        self.settle(node);
-        if self.dice.one_in(20) {
-            let after = self.dice.below(3_000);
-            self.after(after, Event::Drop(node, request));
+        honest.sessions.insert(session, cids.len());
+        for cid in cids {
+            let honest = self.honest(node);
+            let request = honest.client.request(session, *cid, now).expect("room");
+            honest.asked.insert(request, (session, *cid));
+            if self.dice.one_in(self.fickle) {
+                let after = self.dice.below(3_000);
+                self.after(after, Event::Drop(node, request));
+            }
         }
+        self.settle(node);
     }
 
     fn drop_request(&mut self, node: usize, request: RequestId) {
@@ -321,7 +348,7 @@ impl Network {
         if let Some((session, cid)) = honest.asked.remove(&request) {
             honest.last = honest.client.describe(&cid);
             honest.client.drop_request(request, now);
-            honest.client.end(session);
+            honest.leave(session);
             honest.ended.push((cid, now, Ended::Dropped));
             self.settle(node);
         }
@@ -385,7 +412,7 @@ impl Network {
         let honest = self.honest(node);
         let (session, asked) = honest.asked.remove(&request).expect("a request that is under way");
         assert_eq!(asked, cid);
-        honest.client.end(session);
+        honest.leave(session);
         honest.ended.push((cid, now, how));
         self.note(7);
     }

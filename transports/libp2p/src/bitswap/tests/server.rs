@@ -181,6 +181,20 @@ fn all_wantlists_together_are_bounded() {
 }
 
 #[test]
+fn what_comes_while_it_is_looked_up_in_vain_is_looked_up_again() {
+    let (mut server, asker, block) = (server(1), peer(1), raw("just in time"));
+    ask(&mut server, &asker, want(&block));
+    let turn = server.next().expect("its turn");
+    server.arrived(block.cid());
+    server.answer(&asker, &turn.asks[0], Answer::Absent, Time::ZERO);
+    server.finish(&asker, vec![]);
+    serve(&mut server, std::slice::from_ref(&block));
+    assert_eq!(message(&mut server, &asker), (vec![block.size()], vec![]));
+    server.disconnected(&asker);
+    assert!(server.is_empty());
+}
+
+#[test]
 fn what_is_asked_for_anew_is_sent_once() {
     let (block, absent) = (raw(vec![1; 2_000]), raw("absent"));
     let (mut server, asker) = (server(1), peer(1));

@@ -72,7 +72,8 @@ fn scenario(seed: u64) -> Scenario {
     }
     for _ in 0..200 {
         let (node, block) = (dice.below(HONEST as u64) as usize, dice.below(60) as usize);
-        network.request_at(ms(dice.below(CALM.as_millis() as u64)), node, *blocks[block].0.cid());
+        let at = ms(dice.below(CALM.as_millis() as u64));
+        network.request_at(at, node, vec![*blocks[block].0.cid()]);
     }
     Scenario { network, blocks, foes: foes.len() }
 }
@@ -117,6 +118,46 @@ fn whoever_keeps_the_rules_gets_what_there_is() {
     let first = variable("BITSWAP_SEED", 0);
     for seed in first..first + variable("BITSWAP_SEEDS", 60) {
         run(seed);
+    }
+}
+
+/// A large session over lines of 2 to 60 KB/s, from two or three peers of which each has most of it: minutes pass, and whoever
+/// sends what it can is blamed for nothing.
+fn run_slowly(seed: u64) {
+    const LONG: Time = Time::from_secs(7_200);
+    let _seed = Seed(seed);
+    let mut dice = Dice(seed ^ 0x510f);
+    let providers = 2 + dice.below(2) as usize;
+    let mut network = Network::new(seed, 1 + providers, &[]);
+    (network.lines, network.fickle) = ([2, 60], u64::MAX);
+    let sizes = [100, 3_000, 40_000, 250_000];
+    let blocks: Vec<_> = (0..50 + dice.below(350) as u32)
+        .map(|n| raw([&n.to_be_bytes()[..], &vec![seed as u8; sizes[dice.below(4) as usize]]].concat()))
+        .collect();
+    for block in &blocks {
+        let sure = 1 + dice.below(providers as u64) as usize;
+        for provider in (1..=providers).filter(|provider| *provider == sure || !dice.one_in(4)) {
+            network.arrive_at(Time::ZERO, provider, block.clone());
+        }
+    }
+    for provider in 1..=providers {
+        network.connect_at(ms(1), 0, provider);
+    }
+    network.request_at(ms(2), 0, blocks.iter().map(|block| *block.cid()).collect());
+    network.run(LONG);
+    let honest = network.honest(0);
+    let here = honest.ended.iter().filter(|(_, _, how)| matches!(how, Ended::Here(_))).count();
+    assert_eq!(here, blocks.len(), "of {} that ended; {}", honest.ended.len(), honest.last);
+    assert_eq!(honest.blames, []);
+    network.end();
+    assert!(network.honest(0).client.is_idle());
+}
+
+#[test]
+fn a_large_session_over_slow_lines_comes_whole() {
+    let first = variable("BITSWAP_SEED", 0);
+    for seed in first..first + variable("BITSWAP_SEEDS", 20) {
+        run_slowly(seed);
     }
 }
 
