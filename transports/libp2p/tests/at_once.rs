@@ -1,9 +1,9 @@
-//! Who connected to a node may ask it for content at once.
+//! Connecting to a node, and asking it for content at once.
 
 use std::time::Duration;
 
 use carrick_core::dag::Layout;
-use carrick_core::{GetOptions, NetworkId, Node};
+use carrick_core::{GetOptions, NetworkId, Node, PeerAddr};
 use carrick_transport_libp2p::{Libp2p, Libp2pConfig, Routing};
 use tokio::time::timeout;
 
@@ -33,4 +33,15 @@ async fn a_node_is_asked_as_soon_as_it_is_connected() {
         assert_eq!(got.expect("gets").blocks, 1, "dag = {dag}");
         client.close().await.expect("closes");
     }
+}
+
+/// By a name that the system knows without asking anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_dialled_by_its_name() {
+    let (server, client) = (node(true).await, node(true).await);
+    let addr = server.listen_addrs().first().expect("it listens").to_string();
+    let named = addr.replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    assert_ne!(addr, named);
+    let named = named.parse::<PeerAddr>().expect("an address");
+    timeout(PATIENCE, client.connect(&named)).await.expect("in time").expect("connects");
 }

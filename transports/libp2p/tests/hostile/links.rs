@@ -7,8 +7,36 @@ use futures::AsyncReadExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use crate::bitswap::BITSWAP;
 use crate::raw::{HELLO, LINK, RECORD, Raw, frame, hello};
 use crate::stage::{Stage, addr, config, limits, node, soon};
+
+/// No attack: strangers as there are on the public network. RSA keys are those of the old Kubo.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_with_keys_of_other_kinds_are_taken_over_tcp_and_quic() {
+    let mut both = config();
+    let listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
+    both.listen = Some(listen.map(|addr| addr.parse().expect("an address")).into());
+    let stage = Stage::with(limits(), both).await;
+    let mut strangers = Vec::new();
+    for over_quic in [false, true] {
+        let mut to = addr(&stage.attacked);
+        to.addrs.retain(|addr| addr.iter().any(|part| part == Protocol::QuicV1) == over_quic);
+        assert!(!to.addrs.is_empty());
+        for key in [Keypair::generate_secp256k1(), Keypair::generate_ecdsa()] {
+            let raw = Raw::connect(&to, &key, &[BITSWAP]).await.expect("connects");
+            strangers.push((key.public().to_peer_id(), raw));
+        }
+    }
+    for (id, _) in &strangers {
+        soon(async {
+            while !stage.linked().await.contains(id) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_never_says_hello_is_let_go() {

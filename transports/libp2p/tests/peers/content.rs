@@ -101,6 +101,9 @@ async fn files_go_to_an_old_kubo_and_back() {
     let mut old = aside(|| OldKubo::run(&[])).expect("a peer");
     let node = open(config()).await;
     connect(&node, old.tcp()).await;
+    // It makes none but small chunks itself, so that what it has of the first node is fetched back by another one.
+    let other = open(config()).await;
+    connect(&other, old.tcp()).await;
     for (layout, _) in LAYOUTS {
         let mine = content(FILE);
         let cid = put(&node, &mine, layout).await;
@@ -108,6 +111,10 @@ async fn files_go_to_an_old_kubo_and_back() {
         let seen = aside(|| old.get(&cid.to_string(), PATIENCE)).expect("gets");
         timed(&format!("the old Kubo's get, {layout}"), mine.len(), began);
         assert!(seen == mine, "the old Kubo read other bytes");
+        let began = Instant::now();
+        let came = got(&other, &cid.to_string()).await;
+        timed(&format!("get from the old Kubo, {layout}"), mine.len(), began);
+        assert!(came == mine, "we read other bytes");
     }
     let yours = content(FILE + 4)[4..].to_vec();
     let added = aside(|| old.add(&yours)).expect("adds");
