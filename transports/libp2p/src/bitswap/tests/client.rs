@@ -282,26 +282,36 @@ fn promised(client: &mut Client, session: SessionId, blocks: &[Block], at: Time)
     }
 }
 
+/// A peer sends what it was asked for, in that order and nothing else, one block a second but in `pause`; answers how many came.
+fn sends_slowly(client: &mut Client, from: u64, pause: std::ops::Range<u64>) -> usize {
+    let mut line: VecDeque<Cid> = VecDeque::new();
+    let mut came = 0;
+    for second in from..from + 400 {
+        let now = ms(second * 1_000);
+        pass(client, now);
+        line.extend(asks(client, 1).into_iter().filter(|ask| !ask.cancel && !ask.have).map(|ask| ask.cid));
+        if pause.contains(&second) {
+            // A large block is on its way.
+            client.progress(&peer(1), now);
+        } else if let Some(cid) = line.pop_front() {
+            came += client.block(&peer(1), &cid, 1, now).len();
+        }
+    }
+    came
+}
+
 #[test]
 fn a_peer_that_sends_slowly_what_it_promised_is_no_liar_and_sends_all() {
     let mut client = client([1]);
     let session = with_root(&mut client, &[1]);
-    let blocks: Vec<_> = (0..200_u8).map(|n| raw([n])).collect();
-    promised(&mut client, session, &blocks, ms(1));
-    // It sends what it was asked for, in that order and nothing else, one block a second.
-    let mut line: VecDeque<Cid> = VecDeque::new();
-    let mut came = 0;
-    for second in 1..=400 {
-        let now = ms(second * 1_000);
-        pass(&mut client, now);
-        for ask in asks(&mut client, 1).into_iter().filter(|ask| !ask.cancel && !ask.have) {
-            line.push_back(ask.cid);
-        }
-        if let Some(cid) = line.pop_front() {
-            came += client.block(&peer(1), &cid, 1, now).len();
-        }
+    let blocks: Vec<_> = (0..240_u8).map(|n| raw([n])).collect();
+    promised(&mut client, session, &blocks[..100], ms(1));
+    assert_eq!(sends_slowly(&mut client, 1, 0..0), 100);
+    // Of these it is asked for some, as many as it sends in time, and all of them are late at once.
+    for block in &blocks[100..] {
+        client.request(session, *block.cid(), ms(400_500)).expect("room");
     }
-    assert_eq!(came, blocks.len());
+    assert_eq!(sends_slowly(&mut client, 401, 402..430), 140);
     assert_eq!(blames(&mut client), []);
     client.end(session);
     assert!(client.is_idle());
