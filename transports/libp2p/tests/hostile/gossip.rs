@@ -1,10 +1,10 @@
 //! Floods of gossipsub.
 
-use carrick_core::Keypair;
+use carrick_core::{Keypair, Skip, Topic};
 
 use crate::raw::rpc::{self, Control, Graft, IHave, IWant, Message, Rpc};
 use crate::raw::{GOSSIP, Raw, delimited, number};
-use crate::stage::{Foe, Stage, addr, topic};
+use crate::stage::{Foe, Stage, addr, config, limits, soon, topic};
 
 fn control(control: Control) -> Rpc {
     Rpc { control: Some(control), ..Rpc::default() }
@@ -33,6 +33,30 @@ async fn what_is_announced_without_end_ends_in_a_ban() {
     };
     stage.casts_out(foe, flood).await;
     assert!(stage.counted("gossip_excess") > 0);
+}
+
+/// The only one on a topic of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_into_the_queue_of_who_does_not_read_is_told() {
+    let mut narrow = config();
+    narrow.gossipsub.connection_handler_queue_len = 16;
+    let mut stage = Stage::with(limits(), narrow).await;
+    let deaf = Topic::new("deaf").expect("a topic");
+    let mut foe = stage.foe().await;
+    let named = foe.named(deaf.as_str());
+    assert!(foe.gossip(&Rpc::subscriptions([named], true)).await);
+    soon(stage.attacked.ready(&deaf, 1)).await.expect("open");
+    let node = stage.attacked.clone();
+    let publishing = async {
+        for _ in 0..1_000 {
+            let published = node.publish(&deaf, vec![7; 60_000]).await.expect("publishes");
+            if published.skipped == [(Skip::QueueFull, 1)] {
+                return;
+            }
+        }
+        panic!("60 MB went nowhere, and nobody was told");
+    };
+    stage.under(soon(publishing)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
