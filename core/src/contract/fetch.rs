@@ -54,14 +54,14 @@ pub trait Fetch: Send + Sync {
     /// Dropping the future leaves it open which blocks are provided.
     async fn provide(&self, cids: &[Cid]) -> Result<()>;
 
-    /// Blocks are in the host's store that were not there a moment ago: a wire on which others wait for them tells them now.
-    /// Does not wait.
+    /// Blocks were put into the host's store, where some of them may have been before: a wire on which others wait for them
+    /// tells them now. Does not wait.
     fn stored(&self, cids: &[Cid]) {
         let _ = cids;
     }
 
-    /// Ends [`provide`](Fetch::provide), and [`announce`](Fetch::announce) of what is among them. What was never provided is no error, and what the backend keeps for somebody else
-    /// stays there.
+    /// Ends [`provide`](Fetch::provide), and [`announce`](Fetch::announce) of what is among them. What was never provided is no
+    /// error, and what the backend keeps for somebody else stays there.
     ///
     /// The node withdraws what a garbage collection is about to delete, at most 256 at once, and deletes it only after that; it
     /// provides nothing meanwhile. What could not be withdrawn stays in the store, and is withdrawn by a later collection.

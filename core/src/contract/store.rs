@@ -45,7 +45,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `Unexpected` when the disk does not read.
     async fn has(&self, cid: &Cid) -> Result<bool>;
 
-    /// Writes blocks, all of them durable when this returns. Those that are there already cost nothing.
+    /// Writes blocks, all of them durable when this returns. Those that are there already cost nothing. A store may keep the bytes
+    /// of a large block for a while instead of a copy, and with them whatever they were cut from.
     ///
     /// # Errors
     /// `Full` when the disk or a quota is full: some of the blocks may be written, and what was there before stays

@@ -54,9 +54,11 @@ impl<W: BlockWriter + Clone + 'static> Behind<W> {
     }
 
     async fn settle(&mut self) -> Result<()> {
-        let Some(writing) = self.writing.take() else { return Ok(()) };
-        let closed = |_| Err(Error::new(ErrorKind::Closed, "write", "the node closed"));
-        writing.await.unwrap_or_else(closed)
+        // Taken only once it has answered: whoever drops this may ask again.
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = writing.await;
+        self.writing = None;
+        written.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "write", "the write was cut off")))
     }
 }
 
@@ -72,5 +74,35 @@ impl<W: BlockWriter + Clone + 'static> BlockSink for Behind<W> {
         } else {
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::RAW;
+
+    /// Fails after a while.
+    #[derive(Clone)]
+    struct Failing;
+
+    impl BlockWriter for Failing {
+        async fn write(&self, _: &[Block]) -> Result<()> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(Error::new(ErrorKind::Full, "write", "no room"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_told_however_often_somebody_stops_waiting_for_it() {
+        let mut behind = Behind::new(Failing, &Tasks::here());
+        behind.put(Block::new(RAW, vec![1; BATCH_BYTES])).await.expect("the first is written behind");
+        let second = Block::new(RAW, vec![2; BATCH_BYTES]);
+        assert!(behind.put(second).now_or_never().is_none(), "it waits for the first");
+        assert_eq!(behind.flush().await.expect_err("told").kind(), ErrorKind::Full);
     }
 }

@@ -29,7 +29,7 @@ use crate::{Block, CidPolicy, Claims, Error, ErrorKind, RAW, Remote, Result, Wan
 
 /// Blocks one DAG may have.
 const MAX_DAG: usize = 1 << 20;
-/// Blocks of a DAG that are read while others are checked and stored.
+/// Blocks of a DAG that were read and wait while others are checked and stored.
 const AHEAD: usize = 2;
 /// Liars met before a fetch gives up.
 const MAX_LIARS: usize = 8;
@@ -132,7 +132,7 @@ impl Router {
         self.fetch.iter().copied().filter(in_one)
     }
 
-    /// Reads a block or two ahead of whoever checks and stores them.
+    /// Reads a few blocks ahead of whoever checks and stores them.
     fn ahead(&self, mut claims: Claims) -> Claims {
         let (to, from) = mpsc::channel(AHEAD);
         self.core.tasks.spawn(async move {
@@ -368,6 +368,7 @@ impl Download {
         match fetched {
             Ok(fetched) => fetched?,
             Err(_) => {
+                flushed?;
                 let detail = format!(
                     "{} did not come whole within {} s; {blocks} blocks of {bytes} bytes came and are kept",
                     self.root,

@@ -185,12 +185,13 @@ impl Router {
     }
 
     /// Has the transports that serve from the host announce blocks no more. A failure is counted: who asks for one in vain then
-    /// asks somebody else.
+    /// asks somebody else. So nobody waits long for it.
     async fn announce_no_more(&self, cids: &[Cid]) {
         for mounted in self.fetchers().filter(|mounted| mounted.keeper().is_none()) {
             let Some(fetch) = mounted.transport.fetch() else { continue };
-            if let Err(error) = fetch.withdraw(cids).await {
-                tracing::debug!(%error, transport = %mounted.mount.name, "blocks were not withdrawn");
+            let withdrawn = timeout(LULL, fetch.withdraw(cids)).await;
+            if !matches!(withdrawn, Ok(Ok(()))) {
+                tracing::debug!(?withdrawn, transport = %mounted.mount.name, "blocks were not withdrawn");
                 self.core.counters.add(&mounted.mount.name, "withdraw_failed", cids.len() as u64);
             }
         }

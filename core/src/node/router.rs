@@ -211,10 +211,15 @@ impl Router {
         }
         self.core.store.put(blocks).await?;
         let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
-        for fetch in self.fetchers().filter_map(|mounted| mounted.transport.fetch()) {
-            fetch.stored(&cids);
-        }
+        self.tell_stored(&cids);
         Ok(cids)
+    }
+
+    /// Tells transports on which others may wait for blocks that they are here.
+    pub(crate) fn tell_stored(&self, cids: &[Cid]) {
+        for fetch in self.fetchers().filter_map(|mounted| mounted.transport.fetch()) {
+            fetch.stored(cids);
+        }
     }
 
     /// Waits until so many peers take part in a topic.

@@ -29,8 +29,22 @@ impl Core {
             return Ok(None);
         }
         let whole = self.share(asker, self.limits.block_bytes).await?;
+        self.read_for(cid, whole).await
+    }
+
+    async fn read_for(&self, cid: &Cid, whole: Share) -> Result<Option<Served>> {
         let Some(claim) = self.store.claim(cid).await? else { return Ok(None) };
         Ok(Some(served(claim, whole)))
+    }
+
+    /// A block of a walk. Waits for its share for as long as whoever reads the walk does: it may be writing the last one still.
+    async fn serve_next(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
+        if !self.serves(asker) || CidPolicy::check(cid).is_err() {
+            return Ok(None);
+        }
+        let share = self.serving.memory.take(asker, self.limits.block_bytes.div_ceil(SHARE)).await;
+        let share = share.map_err(|_| self.busy(asker, "serving memory is closed"))?;
+        self.read_for(cid, self.noted(share)).await
     }
 
     pub(crate) async fn serve_has(&self, asker: &Remote, cid: &Cid) -> Result<bool> {
@@ -57,7 +71,7 @@ impl Core {
             }
             let (mut sent, mut full) = (0_u64, None);
             while let Some((cid, depth)) = queue.pop_front() {
-                let Some(served) = self.serve_block(&asker, &cid).await? else {
+                let Some(served) = self.serve_next(&asker, &cid).await? else {
                     Err(Error::new(ErrorKind::NotFound, "dag", format!("{cid} is not here")))?;
                     unreachable!("the line above ends the stream")
                 };
@@ -119,14 +133,17 @@ impl Core {
     pub(crate) async fn share(&self, asker: &Remote, bytes: usize) -> Result<Share> {
         let waiting = self.serving.memory.take(asker, bytes.div_ceil(SHARE));
         match tokio::time::timeout(self.limits.fetch_idle / 2, waiting).await {
-            Ok(Ok(share)) => {
-                let limit = self.limits.serving_bytes.div_ceil(SHARE);
-                let held = limit.saturating_sub(self.serving.memory.total.available_permits());
-                self.peaks.note(NODE, [("serving_bytes", held * SHARE, limit * SHARE)]);
-                Ok(share)
-            }
+            Ok(Ok(share)) => Ok(self.noted(share)),
             _ => Err(self.busy(asker, "serving memory is full")),
         }
+    }
+
+    /// Notes how much is shared out now.
+    fn noted(&self, share: Share) -> Share {
+        let limit = self.limits.serving_bytes.div_ceil(SHARE);
+        let held = limit.saturating_sub(self.serving.memory.total.available_permits());
+        self.peaks.note(NODE, [("serving_bytes", held * SHARE, limit * SHARE)]);
+        share
     }
 
     fn busy(&self, asker: &Remote, why: &'static str) -> Error {

@@ -64,6 +64,35 @@ async fn an_answer_that_is_not_read_is_given_up_and_its_memory_free() {
     assert_eq!(answer, block_frame(&block), "there is room again");
 }
 
+/// A block takes longer on its way than anybody waits for serving memory, of which there is enough for one.
+#[tokio::test(start_paused = true)]
+async fn a_slow_asker_gets_all_of_a_dag() {
+    let mut few = short();
+    few.serving_bytes = few.block_bytes;
+    let (node, host) = node(few.clone()).await;
+    let blocks = tree(4, few.block_bytes);
+    node.put_blocks(&blocks).await.expect("stores");
+    let request = AskDag::new(&WantDag::new(*blocks[0].cid(), Duration::from_secs(1))).encode();
+    let (mut near, far) = tokio::io::duplex(WINDOW);
+    near.write_all(&request).await.expect("writes");
+    let (half, reply) = ByteReply::split(far);
+    let asker = stranger();
+    let reading = async {
+        let (mut answer, mut piece) = (vec![], vec![0; 128 << 10]);
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match near.read(&mut piece).await.expect("reads") {
+                0 => return answer,
+                read => answer.extend_from_slice(&piece[..read]),
+            }
+        }
+    };
+    let (served, answer) = soon(async { tokio::join!(serve(&host, &asker, half, reply), reading) }).await;
+    served.expect("a good request");
+    let whole: Vec<_> = blocks.iter().flat_map(block_frame).chain(frame(Kind::End, &[]).to_vec()).collect();
+    assert!(answer == whole, "{} of {} bytes came", answer.len(), whole.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_asker_that_goes_is_not_served_any_more() {
     let (node, host) = node(short()).await;

@@ -345,7 +345,7 @@ async fn what_is_deleted_is_withdrawn_and_what_is_put_again_is_handed_over_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_is_withdrawn_where_the_host_serves_it_too_and_waits_for_nobody() {
+async fn what_is_deleted_is_withdrawn_where_the_host_serves_it_too_and_goes_whether_or_not_it_is() {
     for lets_go in [true, false] {
         let wire = Wire::new();
         if !lets_go {

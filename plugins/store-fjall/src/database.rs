@@ -68,6 +68,18 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the store in `dir`, or makes one.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
+        Self::open_with(dir, WORKERS)
+    }
+
+    /// With nobody who writes tables.
+    #[cfg(test)]
+    pub(crate) fn open_without_background(dir: &Path) -> Result<Self> {
+        // Made with all that it needs.
+        drop(Self::open(dir)?);
+        Self::open_with(dir, 0)
+    }
+
+    fn open_with(dir: &Path, workers: usize) -> Result<Self> {
         fs::create_dir_all(dir).map_err(|source| unusable(dir, source))?;
         let lock = lock(dir)?;
         let home = dir.join("db");
@@ -76,11 +88,11 @@ impl Database {
         } else {
             create(dir, &home)?;
         }
-        Self::mount(&home, lock)
+        Self::mount(&home, lock, workers)
     }
 
-    fn mount(home: &Path, lock: Arc<File>) -> Result<Self> {
-        let db = open_database(home)?;
+    fn mount(home: &Path, lock: Arc<File>, workers: usize) -> Result<Self> {
+        let db = open_database(home, workers)?;
         let format = match db.keyspace_exists(OWN) {
             true => space(&db, Space::Own).and_then(|own| own.get(FORMAT_KEY)).map_err(opening)?,
             false => None,
@@ -201,7 +213,7 @@ fn create(dir: &Path, home: &Path) -> Result<()> {
         _ => {}
     }
     let write = || {
-        let db = open_database(&beside)?;
+        let db = open_database(&beside, WORKERS)?;
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
         for part in Space::ALL {
             space(&db, part).map_err(opening)?;
@@ -226,14 +238,17 @@ fn drop_torn_write(home: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open_database(path: &Path) -> Result<fjall::Database> {
-    fjall::Database::builder(path)
+fn open_database(path: &Path, workers: usize) -> Result<fjall::Database> {
+    let builder = fjall::Database::builder(path)
         .cache_size(CACHE_BYTES)
         .max_journaling_size(JOURNAL_BYTES)
-        .max_cached_files(Some(OPEN_FILES))
-        .worker_threads(WORKERS)
-        .open()
-        .map_err(|source| damaged_or_not(path, source))
+        .max_cached_files(Some(OPEN_FILES));
+    let builder = match workers {
+        // Only a test has none.
+        0 => builder.worker_threads_unchecked(0),
+        workers => builder.worker_threads(workers),
+    };
+    builder.open().map_err(|source| damaged_or_not(path, source))
 }
 
 /// A part of the database, made when it is missing. Blocks lie in files of their own, so that tidying up the keys need

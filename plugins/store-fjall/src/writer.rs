@@ -21,7 +21,7 @@ const QUEUE_WRITES: usize = 1_024;
 const QUEUE_BYTES: usize = 16 << 20;
 /// A batch takes no further write once it has this many bytes. A single larger write goes alone.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
-/// How long the database's background may lag behind before the store is given up as broken.
+/// How long a write waits for the database's background, which may be tidying up much, before it is to be tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Answer = oneshot::Sender<Result<bool>>;
@@ -79,11 +79,16 @@ impl Pending {
 impl Writer {
     /// Starts the thread. `disk` is where free space is looked for.
     pub(crate) fn start(db: Database, room: Room, disk: PathBuf) -> Result<Self> {
+        Self::start_with(db, room, disk, PATIENCE)
+    }
+
+    fn start_with(db: Database, room: Room, disk: PathBuf, patience: Duration) -> Result<Self> {
         let usage = db.usage()?;
         let shared = Arc::new(Shared { usage: Mutex::new(usage), flushes: AtomicU64::new(0) });
         let (queue, requests) = mpsc::channel(QUEUE_WRITES);
         let (ending, ended) = watch::channel(());
-        let thread = Thread { db, room, disk, usage, was_full: false, broken: None, shared: shared.clone() };
+        let thread =
+            Thread { db, room, disk, usage, was_full: false, patience, broken: None, shared: shared.clone() };
         let body = move || {
             thread.run(requests);
             drop(ending);
@@ -142,6 +147,7 @@ struct Thread {
     usage: Usage,
     /// Whether the disk was ever found full. The database's own threads fail then, too, some time later, and do not say why.
     was_full: bool,
+    patience: Duration,
     /// Set by the first failed write. After it the database cannot tell what is on disk, so it only reads.
     broken: Option<Broken>,
     shared: Arc<Shared>,
@@ -177,7 +183,14 @@ impl Thread {
                 Err(error) => reply(answer, Err(error)),
             }
         }
-        match wait_for_background(&self.db).and_then(|()| batch.commit()) {
+        let ready = wait_for_background(&self.db, self.patience);
+        if matches!(ready, Ok(false)) {
+            return waiting.into_iter().for_each(|(waiter, _)| {
+                let busy = busy(waiter.operation, self.patience);
+                reply(waiter.answer, Err(busy));
+            });
+        }
+        match ready.and_then(|_| batch.commit()) {
             Ok(committed) => {
                 self.committed(committed);
                 waiting.into_iter().for_each(|(waiter, changed)| reply(waiter.answer, Ok(changed)));
@@ -241,16 +254,52 @@ fn reply(answer: Answer, outcome: Result<bool>) {
     let _ = answer.send(outcome);
 }
 
-/// Lets the database's own threads catch up. A write would wait for them inside the database too, but without a
-/// deadline and without noticing that they failed.
-fn wait_for_background(db: &Database) -> fjall::Result<()> {
+/// Lets the database's own threads catch up; `false` when they did not in time. A write would wait for them inside the database
+/// too, but without a deadline and without noticing that they failed.
+fn wait_for_background(db: &Database, patience: Duration) -> fjall::Result<bool> {
     let started = Instant::now();
     while !db.keeps_up()? {
-        if started.elapsed() > PATIENCE {
-            let detail = format!("tables were not written for {} s", PATIENCE.as_secs());
-            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, detail).into());
+        if started.elapsed() > patience {
+            return Ok(false);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Nothing was written, and nothing is wrong but that the disk is slow.
+fn busy(operation: &'static str, waited: Duration) -> Error {
+    let detail = format!("the store is tidying up, and took no write for {} s", waited.as_secs_f64());
+    Error::new(ErrorKind::Busy, operation, detail)
+        .mend("try again; a disk that is this slow should be looked after")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Space;
+    use carrick_core::{Block, RAW};
+
+    #[tokio::test]
+    async fn a_write_that_the_background_holds_up_is_to_be_tried_again_and_breaks_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Database::open_without_background(folder.path()).expect("opens");
+        let room = Room { max_bytes: None, reserve_bytes: 0 };
+        let disk = folder.path().to_owned();
+        let writer = Writer::start_with(db.clone(), room, disk, Duration::from_millis(20)).expect("starts");
+        let put = async |n: u8| {
+            let block = Block::new(RAW, vec![n; 1_000]);
+            writer.queue(Write::Put(vec![block])).await.expect("queued").done().await
+        };
+        // Nobody writes tables, so that what is sealed stays so.
+        for n in 0..2 {
+            put(n).await.expect("room");
+            db.space(Space::Blocks).rotate_memtable().expect("sealed");
+        }
+        for _ in 0..2 {
+            let error = put(9).await.expect_err("held up");
+            assert_eq!(error.kind(), ErrorKind::Busy);
+            assert!(error.hint().is_some());
+        }
+    }
 }

@@ -191,7 +191,7 @@ impl Fetch for Libp2p {
     async fn announce(&self, root: &Cid) -> Result<()> {
         self.shared.hub.open("announce")?;
         // It goes on without anybody who waits, and is made again until somebody is told.
-        timeout(TOLD_WITHIN, self.shared.finder.announce(root)).await.unwrap_or(Ok(()))
+        self.shared.finder.announce(root, TOLD_WITHIN).await
     }
 
     async fn providers(&self, cid: &Cid, limit: usize) -> Result<Vec<PeerAddr>> {

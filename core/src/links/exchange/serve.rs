@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
-use futures::future::try_join;
+use futures::future::{Either, select};
 use futures::stream::StreamExt as _;
 use tokio::io::AsyncRead;
+use tokio::time::timeout;
 
 use super::{AskBlock, AskDag, Kind, block_head, read_cid};
 use crate::links::frames::{Broken, Fault, Reader, frame};
@@ -137,16 +138,31 @@ impl<W: Reply> Answer<'_, W> {
         want.depth = ask.depth;
         want.limit_bytes = ask.limit;
         let mut walk = self.host.dag(self.asker.clone(), want);
-        let mut next = walk.next().await;
-        while let Some(step) = next {
+        let mut ahead = None;
+        loop {
+            let step = match ahead.take() {
+                Some(step) => step,
+                // Not for so long that the asker has left before it hears of it.
+                None => match timeout(self.idle / 2, walk.next()).await {
+                    Ok(step) => step,
+                    Err(_) => return self.last(Kind::Busy).await,
+                },
+            };
             match step {
-                Ok((cid, served)) => {
+                None => break,
+                Some(Ok((cid, served))) => {
                     let head = block_head(&cid, served.bytes().len());
-                    let written = self.reply.write(head, served.into_bytes(), self.idle);
-                    // The next one is read meanwhile.
-                    (_, next) = try_join(written, async { Ok(walk.next().await) }).await?;
+                    let mut written = pin!(self.reply.write(head, served.into_bytes(), self.idle));
+                    // The next one is read meanwhile, if there is room for it.
+                    match select(&mut written, walk.next()).await {
+                        Either::Left((done, _)) => done?,
+                        Either::Right((next, _)) => {
+                            ahead = Some(next);
+                            written.await?;
+                        }
+                    }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     let kind = match error.kind() {
                         ErrorKind::NotFound => Kind::Absent,
                         ErrorKind::TooLarge => Kind::Limit,

@@ -241,6 +241,7 @@ impl Core {
         };
         join(stored, room).await.0?;
         if let Some(router) = self.router() {
+            router.tell_stored(&cids[..1]);
             router.hand_over_later(&cids[..1]);
         }
         Ok(())

@@ -67,6 +67,8 @@ impl Finder {
     /// Tells the network that this node provides a root, now and again until it is [withdrawn](Self::withdraw), also after a
     /// restart. Does nothing without a table.
     ///
+    /// Waits so long for the peers nearest to it to be told: then it goes on without anybody who waits, and is no error.
+    ///
     /// What is provided is named by the hash alone, as Kubo does: two CIDs with one hash are one. Where many are announced already
     /// nobody waits for its turn, and this answers at once.
     ///
@@ -76,9 +78,11 @@ impl Finder {
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the root is provided; an announcement that began goes on.
-    pub(crate) async fn announce(&self, root: &Cid) -> Result<()> {
+    pub(crate) async fn announce(&self, root: &Cid, waits: Duration) -> Result<()> {
         let root = key(root);
-        match self.ask("announce", &self.tells, |reply| Tell::Announce { root, reply }).await? {
+        let answer = self.send("announce", &self.tells, |reply| Tell::Announce { root, reply }).await?;
+        let Ok(answer) = timeout(waits, answer).await else { return Ok(()) };
+        match answer.map_err(|_| self.closed("announce"))? {
             Ok(None | Some(Outcome::Told)) => Ok(()),
             Ok(Some(Outcome::NoPeers)) => {
                 Err(self.failed(ErrorKind::NoPeers, "announce", "nobody is there to tell yet"))
@@ -158,16 +162,30 @@ impl Finder {
         to: &mpsc::Sender<Q>,
         question: impl FnOnce(oneshot::Sender<T>) -> Q,
     ) -> Result<T> {
+        let answer = self.send(what, to, question).await?;
+        let answered = timeout(DEADLINE, answer).await.map_err(|_| self.late(what))?;
+        answered.map_err(|_| self.closed(what))
+    }
+
+    /// Asks, and answers where the answer comes.
+    async fn send<T, Q>(
+        &self,
+        what: &'static str,
+        to: &mpsc::Sender<Q>,
+        question: impl FnOnce(oneshot::Sender<T>) -> Q,
+    ) -> Result<oneshot::Receiver<T>> {
         let (reply, answer) = oneshot::channel();
-        let asked = async {
-            let closed = || self.failed(ErrorKind::Closed, what, "the transport is closed");
-            to.send(question(reply)).await.map_err(|_| closed())?;
-            answer.await.map_err(|_| closed())
-        };
-        match timeout(DEADLINE, asked).await {
-            Ok(answered) => answered,
-            Err(_) => Err(self.failed(ErrorKind::Timeout, what, "the network did not answer in time")),
-        }
+        let sent = timeout(DEADLINE, to.send(question(reply))).await.map_err(|_| self.late(what))?;
+        sent.map_err(|_| self.closed(what))?;
+        Ok(answer)
+    }
+
+    fn late(&self, what: &'static str) -> Error {
+        self.failed(ErrorKind::Timeout, what, "the network did not answer in time")
+    }
+
+    fn closed(&self, what: &'static str) -> Error {
+        self.failed(ErrorKind::Closed, what, "the transport is closed")
     }
 
     fn failed(&self, kind: ErrorKind, operation: &'static str, detail: &str) -> Error {

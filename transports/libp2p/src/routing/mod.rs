@@ -9,8 +9,9 @@
 //! [`identified`](Behaviour::identified) and needs nothing else, neither ticks nor events. The [`Finder`] is the handle for
 //! everybody else. Nothing in the swarm's task waits; what must survive a restart is written by a task of its own.
 //!
-//! Bounds: [`WAITING`](finder::WAITING) lookups wait, and 64 lookups and announcements are under way, of which 48
-//! announcements and among them 32 that are only due; [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of strangers as [`Bounds`](records::Bounds) says.
+//! Bounds: [`WAITING`](finder::WAITING) lookups wait, and 64 lookups and announcements are under way, of which the last 16 are
+//! lookups; at most 32 announcements that nobody waits for; [`MAX_ROOTS`] roots; [`book::MAX`] peers remembered; records of
+//! strangers as [`Bounds`](records::Bounds) says.
 
 mod behaviour;
 mod book;
@@ -58,7 +59,7 @@ const RECORDS: &str = "stranger/";
 /// Most roots that one node announces.
 pub(crate) const MAX_ROOTS: usize = 1 << 18;
 
-/// Sets routing up, and takes back what an earlier life saved: the roots provided and the peers met.
+/// Sets routing up, and takes back what an earlier life saved: the roots provided, the peers met, and what others announced.
 ///
 /// # Errors
 /// `Config` for a network whose name is no part of a protocol's name; those of [`Host::recall`].

@@ -17,10 +17,8 @@ use super::tables::Which;
 
 /// Questions under way; who asks beyond waits.
 const MAX_JOBS: usize = 64;
-/// How many there may be when an announcement begins at once, so that lookups always have room. Beyond it has its turn later.
+/// How many there may be when an announcement begins, so that lookups always have room. Beyond it has its turn later.
 const MAX_TOLD: usize = 48;
-/// How many there may be when one is added that is only due again.
-const MAX_SCHEDULED: usize = 32;
 /// Pages of strangers' records that are written when the node closes.
 const SAVED_AT_END: usize = 2_048;
 
@@ -44,7 +42,7 @@ impl Behaviour {
             }
         }
         let now = self.host.now();
-        while self.jobs.len() < MAX_SCHEDULED
+        while self.jobs.len() < MAX_TOLD
             && !self.tables.is_none()
             && let Some(root) = self.roots.schedule.next(now)
         {

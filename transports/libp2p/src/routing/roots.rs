@@ -40,7 +40,9 @@ impl Roots {
         if !self.schedule.contains(root) {
             self.note(root, Some(Time(0)));
         }
-        self.schedule.restore(root.clone(), None);
+        if !self.schedule.is_running(root) {
+            self.schedule.restore(root.clone(), None);
+        }
     }
 
     /// Somebody wants a root announced now.

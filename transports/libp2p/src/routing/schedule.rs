@@ -76,6 +76,11 @@ impl Schedule {
         self.roots.contains_key(root)
     }
 
+    /// Whether a root is being announced now.
+    pub(crate) fn is_running(&self, root: &Bytes) -> bool {
+        self.roots.get(root).is_some_and(|root| root.state == State::Running)
+    }
+
     /// The roots.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Bytes> {
         self.roots.keys()
@@ -92,7 +97,7 @@ impl Schedule {
 
     /// Marks a root as being announced now, because somebody asked for it. `false` when it is under way already.
     pub(crate) fn begin(&mut self, root: &Bytes) -> bool {
-        if self.roots.get(root).is_some_and(|root| root.state == State::Running) {
+        if self.is_running(root) {
             return false;
         }
         let failures = self.roots.get(root).map_or(0, |root| root.failures);

@@ -335,6 +335,7 @@ impl Client {
             // It sends what it was asked for before: slow is no fault, but others are asked as well.
             Stand::Block { at, sent, .. } if now < known.heard + limits::LATE && !known.passes_over(at) => {
                 known.blocks -= 1;
+                known.owed += 1;
                 wanted.set(peer, Stand::Late { until: now + self.idle, sent });
                 self.count("bitswap_slow", 1);
                 return self.room(&peer, now);
@@ -348,6 +349,7 @@ impl Client {
             }
             Stand::Block { at, sent, promised } => {
                 known.blocks -= 1;
+                known.owed += 1;
                 known.lates += 1;
                 wanted.set(peer, Stand::Late { until: now + self.idle, sent });
                 let silent = known.heard <= at;
@@ -361,6 +363,7 @@ impl Client {
                 self.count("bitswap_late", 1);
             }
             Stand::Late { sent, .. } => {
+                known.owed -= 1;
                 wanted.set(peer, Stand::Lacks { sent });
             }
             Stand::Has | Stand::Lacks { .. } => {}

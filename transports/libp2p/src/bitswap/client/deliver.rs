@@ -151,7 +151,8 @@ impl Client {
                 }
                 self.misses(id, peer);
             }
-            (_, false) => {
+            (stand, false) => {
+                known.owed -= usize::from(matches!(stand, Stand::Late { .. }));
                 wanted.set(*peer, Stand::Lacks { sent: true });
                 wanted.tally.note(Miss::Absent);
             }

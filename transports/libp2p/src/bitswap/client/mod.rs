@@ -266,7 +266,7 @@ impl Client {
 
     /// Whether this peer was asked for a block that has not come.
     pub(crate) fn awaits_block(&self, peer: &PeerId) -> bool {
-        self.peers.get(peer).is_some_and(|peer| peer.blocks > 0 || peer.lates > 0)
+        self.peers.get(peer).is_some_and(|peer| peer.blocks + peer.owed > 0)
     }
 
     /// When [`wake`](Self::wake) is to be called.
@@ -311,7 +311,7 @@ impl Client {
             && self
                 .peers
                 .values()
-                .all(|peer| peer.wants.is_empty() && peer.blocks == 0 && peer.questions == 0)
+                .all(|peer| peer.wants.is_empty() && peer.blocks + peer.owed + peer.questions == 0)
     }
 
     /// What is known of a want, for a failure.

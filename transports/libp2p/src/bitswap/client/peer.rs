@@ -55,6 +55,8 @@ pub(super) struct Peer {
     pub(super) paced: Time,
     /// The mean size of its blocks.
     size: usize,
+    /// Blocks asked for and late, that may come still.
+    pub(super) owed: usize,
     /// Blocks that were late since it last sent one.
     pub(super) lates: u32,
     /// When it is to be blamed, unless it says something; and whether it had promised.
@@ -83,6 +85,7 @@ impl Peer {
             served: Duration::ZERO,
             paced: Duration::ZERO,
             size: 64 << 10,
+            owed: 0,
             lates: 0,
             blame: None,
             needless: 0,
@@ -116,7 +119,8 @@ impl Peer {
         match stand {
             Stand::Question { .. } => self.questions -= 1,
             Stand::Block { .. } => self.blocks -= 1,
-            Stand::Has | Stand::Lacks { .. } | Stand::Late { .. } => {}
+            Stand::Late { .. } => self.owed -= 1,
+            Stand::Has | Stand::Lacks { .. } => {}
         }
     }
 

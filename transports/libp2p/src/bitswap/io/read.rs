@@ -26,8 +26,9 @@ const FULL: Duration = Duration::from_secs(1);
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Entries taken in at once.
 const BATCH: usize = 256;
-/// A block that is a smaller part of its message is copied out of it, so that it does not keep all of it in memory.
-const PART: usize = 8;
+/// A block that is a smaller part of its message is copied out of it, so that it does not keep all of it in memory, here and
+/// in the store until that has written it.
+const PART: usize = 2;
 /// Messages up to this size are read without asking for room.
 const SMALL: usize = 4 << 10;
 /// The first part of a message of whoever was asked for no block; each further one doubles what is there.

@@ -308,11 +308,12 @@ impl<B: AsRef<[u8]>> Server<B> {
 
     /// We have it not: it is said, if that was asked for, and remembered.
     fn absent(&mut self, peer: &PeerId, ask: &Ask, now: Time) {
-        let room = self.make_room(peer);
         let Some(asker) = self.peers.get_mut(peer) else { return };
         if asker.has_come(&ask.cid) {
             return asker.look_up(&ask.cid);
         }
+        let room = !asker.knows(&ask.cid) || self.make_room(peer);
+        let Some(asker) = self.peers.get_mut(peer) else { return };
         if ask.dont_have && asker.knows(&ask.cid) {
             asker.presences.push_back((ask.cid, false));
         }

@@ -6,7 +6,7 @@ use carrick_core::{Host, Multiaddr, Time};
 use futures::StreamExt as _;
 
 use super::host::{Disk, node};
-use super::net::{Peer, Setup, cid, id, within};
+use super::net::{Peer, Setup, WAITS, cid, id, within};
 use crate::routing::book::{Book, PREFIX};
 use crate::routing::saver::Saver;
 
@@ -61,7 +61,7 @@ async fn what_could_not_be_saved_is_saved_the_next_time() {
     let setup = Setup { store: disk.clone(), ..Setup::default() };
     let provider = Peer::with(1, setup.clone()).await;
     disk.fill(true);
-    within(provider.finder.announce(&cid(1))).await.expect_err("nobody is there");
+    within(provider.finder.announce(&cid(1), WAITS)).await.expect_err("nobody is there");
     provider.finder.flush().await.expect_err("the disk is full");
     disk.fill(false);
     provider.close().await;

@@ -6,7 +6,7 @@ use libp2p::kad::{self, store::MemoryStore};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{StreamProtocol, identify};
 
-use super::net::{Peer, id, swarm, within};
+use super::net::{Peer, WAITS, id, swarm, within};
 
 #[derive(NetworkBehaviour)]
 struct Liar {
@@ -111,7 +111,7 @@ async fn a_peer_that_floods_is_banned() {
 async fn a_banned_peer_is_forgotten_with_all_it_announced() {
     let (server, banned) = (Peer::new(1).await, Peer::new(2).await);
     banned.meet(&server).await;
-    within(banned.finder.announce(&super::net::cid(1))).await.expect("somebody is told");
+    within(banned.finder.announce(&super::net::cid(1), WAITS)).await.expect("somebody is told");
     server.stores(1).await;
     server.ban(banned.id).await;
     let id = banned.id;

@@ -4,7 +4,7 @@ use carrick_core::{Cid, PeerAddr};
 use carrick_interop::{Daemon, Kubo};
 use futures::StreamExt as _;
 
-use super::net::{Peer, Setup, cid, within};
+use super::net::{Peer, Setup, WAITS, cid, within};
 use crate::routing::Routing;
 
 /// Calls a daemon's RPC outside of the runtime.
@@ -31,7 +31,7 @@ async fn each_finds_what_the_other_provides_through_a_daemon_that_has_it_not() {
     ours.act(move |swarm| swarm.dial(to.addrs[0].clone()).expect("dials")).await;
     ours.has(id).await;
 
-    within(ours.finder.announce(&cid(1))).await.expect("the daemons are told");
+    within(ours.finder.announce(&cid(1), WAITS)).await.expect("the daemons are told");
     let found = post(far, format!("routing/findprovs?arg={}&num-providers=1", cid(1)), None).await;
     assert!(found.contains(&ours.id.to_string()), "{found}");
     assert!(found.contains(&ours.addr.to_string()), "with our address: {found}");

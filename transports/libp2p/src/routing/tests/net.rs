@@ -18,6 +18,8 @@ use super::host::{Disk, node};
 
 /// What all clocks show at first.
 pub(super) const NOW: u64 = 1_700_000_000_000;
+/// How long an announcement is waited for.
+pub(super) const WAITS: Duration = Duration::from_secs(50);
 /// How often a condition is looked at while nothing else happens.
 const LOOK: Duration = Duration::from_millis(50);
 

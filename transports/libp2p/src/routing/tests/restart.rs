@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 
 use super::host::Disk;
-use super::net::{Peer, Setup, cid, within};
+use super::net::{Peer, Setup, WAITS, cid, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -17,7 +17,7 @@ async fn a_node_that_comes_back_finds_its_peers_again_and_announces_when_it_is_t
     let provider = Peer::with(2, setup.clone()).await;
     provider.meet(&other).await;
     for n in 0..3 {
-        within(provider.finder.announce(&cid(n))).await.expect("somebody is told");
+        within(provider.finder.announce(&cid(n), WAITS)).await.expect("somebody is told");
     }
     other.stores(3).await;
     let (gone, clock) = (provider.id, provider.clock.clone());
@@ -47,7 +47,7 @@ async fn a_node_that_comes_back_still_knows_what_others_provide() {
     let setup = Setup { store: Arc::new(Disk::default()), ..Setup::default() };
     let (between, provider) = (Peer::with(1, setup.clone()).await, Peer::new(2).await);
     provider.meet(&between).await;
-    within(provider.finder.announce(&cid(1))).await.expect("somebody is told");
+    within(provider.finder.announce(&cid(1), WAITS)).await.expect("somebody is told");
     between.stores(1).await;
     between.close().await;
     let between = Peer::with(1, setup).await;
@@ -62,7 +62,7 @@ async fn a_node_that_comes_back_still_knows_what_others_provide() {
 async fn what_nobody_was_told_before_the_end_is_told_after_it() {
     let setup = Setup { store: Arc::new(Disk::default()), ..Setup::default() };
     let provider = Peer::with(2, setup.clone()).await;
-    within(provider.finder.announce(&cid(1))).await.expect_err("nobody is there");
+    within(provider.finder.announce(&cid(1), WAITS)).await.expect_err("nobody is there");
     provider.close().await;
     let (provider, other) = (Peer::with(2, setup).await, Peer::new(1).await);
     other.meet(&provider).await;
@@ -73,7 +73,7 @@ async fn what_nobody_was_told_before_the_end_is_told_after_it() {
 async fn what_was_withdrawn_stays_so() {
     let setup = Setup { store: Arc::new(Disk::default()), ..Setup::default() };
     let provider = Peer::with(2, setup.clone()).await;
-    within(provider.finder.announce(&cid(1))).await.expect_err("nobody is there");
+    within(provider.finder.announce(&cid(1), WAITS)).await.expect_err("nobody is there");
     within(provider.finder.withdraw(&[cid(1)])).await.expect("answers");
     provider.close().await;
     let provider = Peer::with(2, setup).await;
