@@ -307,6 +307,11 @@ impl Host {
         self.core.clock.now()
     }
 
+    /// Whether there is serving memory for one more block of an asker.
+    pub(crate) fn has_room_for(&self, asker: &Remote) -> bool {
+        self.core.has_room_for(asker)
+    }
+
     /// A number from the node's generator, which a seeded run repeats: for jitter and choices, never for secrets.
     pub fn random(&self) -> u64 {
         self.core.random()

@@ -138,6 +138,10 @@ impl Core {
         }
     }
 
+    pub(crate) fn has_room_for(&self, asker: &Remote) -> bool {
+        self.serving.memory.try_take(asker, self.limits.block_bytes.div_ceil(SHARE)).is_ok()
+    }
+
     /// Notes how much is shared out now.
     fn noted(&self, share: Share) -> Share {
         let limit = self.limits.serving_bytes.div_ceil(SHARE);

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{AskBlock, AskDag, Kind, block_head, read_cid};
 use crate::links::frames::{Broken, Fault, Reader, frame};
-use crate::{ErrorKind, Host, Remote, WantDag};
+use crate::{ErrorKind, Host, Remote, Served, ServedStream, WantDag};
 
 /// The stream that an answer is written to.
 ///
@@ -142,10 +142,9 @@ impl<W: Reply> Answer<'_, W> {
         loop {
             let step = match ahead.take() {
                 Some(step) => step,
-                // Not for so long that the asker has left before it hears of it.
-                None => match timeout(self.idle / 2, walk.next()).await {
-                    Ok(step) => step,
-                    Err(_) => return self.last(Kind::Busy).await,
+                None => match next(self.host, self.asker, self.idle / 2, &mut walk).await {
+                    Some(step) => step,
+                    None => return self.last(Kind::Busy).await,
                 },
             };
             match step {
@@ -178,5 +177,23 @@ impl<W: Reply> Answer<'_, W> {
     /// A frame without a body, as the last.
     async fn last(&mut self, kind: Kind) -> Result<(), Fault> {
         self.reply.write(frame(kind, &[]), Bytes::new(), self.idle).await
+    }
+}
+
+/// The next step of a walk; `None` where there is no serving memory for it for so long: before the asker has left without
+/// hearing so.
+async fn next(
+    host: &Host,
+    asker: &Remote,
+    patience: Duration,
+    walk: &mut ServedStream,
+) -> Option<Option<crate::Result<(Cid, Served)>>> {
+    loop {
+        match timeout(patience, walk.next()).await {
+            Ok(step) => return Some(step),
+            // The store takes its time.
+            Err(_) if host.has_room_for(asker) => {}
+            Err(_) => return None,
+        }
     }
 }
