@@ -213,7 +213,7 @@ macro_rules! __transport_cases {
                 silent_peer_is_noticed:
                     "When a link is cut from outside, both ends notice; dialled again, it is back.",
                 lost_stream_gives_a_gap:
-                    "What was published while a link was down is told as a gap, before what follows it.",
+                    "What was published while a link was down is told as a gap before what follows it, or comes after all.",
                 restart_of_the_far_end_heals:
                     "A bootstrap peer that is killed and comes back at its address is found again.",
                 disconnected_peer_is_left_alone:

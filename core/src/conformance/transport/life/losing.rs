@@ -83,7 +83,12 @@ pub(in super::super) async fn lost_stream_gives_a_gap(kit: Kit) -> Outcome {
     kit.joined(&author, &topic(), 1).await;
     author.publish(&topic(), "after").await.expect("publishes");
     let told = kit.soon("word of the gap", subscription.next()).await;
-    assert!(matches!(told, Some(Delivery::Gap(_))), "{told:?}");
+    match told {
+        Some(Delivery::Gap(_)) => {}
+        // Some wires tell each other later what they have.
+        Some(Delivery::Message(message)) if message.payload() == "lost" => {}
+        other => panic!("{other:?}"),
+    }
     assert_eq!(kit.text(&mut subscription).await, "after");
     Outcome::Kept
 }
