@@ -84,18 +84,13 @@ pub type StoreSink<'a> = BatchSink<&'a dyn Store>;
 #[must_use = "the last batch is written by `finish`"]
 pub struct BatchSink<W> {
     writer: W,
-    batch: Vec<Block>,
-    seen: HashSet<Cid>,
-    bytes: usize,
+    batch: Batch,
 }
 
 impl<W: BlockWriter> BatchSink<W> {
-    const BATCH_BYTES: usize = 8 << 20;
-    const BATCH_BLOCKS: usize = 1024;
-
     /// A sink into `writer`.
     pub fn new(writer: W) -> Self {
-        Self { writer, batch: Vec::new(), seen: HashSet::new(), bytes: 0 }
+        Self { writer, batch: Batch::new(8 << 20) }
     }
 
     /// Writes what is left. `Ok`: every block handed in is durable.
@@ -106,12 +101,10 @@ impl<W: BlockWriter> BatchSink<W> {
         self.flush().await
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<()> {
-        if !self.batch.is_empty() {
-            self.writer.write(&self.batch).await?;
-            self.batch.clear();
-            self.seen.clear();
-            self.bytes = 0;
+    async fn flush(&mut self) -> Result<()> {
+        if !self.batch.blocks.is_empty() {
+            self.writer.write(&self.batch.blocks).await?;
+            self.batch.take();
         }
         Ok(())
     }
@@ -119,14 +112,41 @@ impl<W: BlockWriter> BatchSink<W> {
 
 impl<W: BlockWriter> BlockSink for BatchSink<W> {
     async fn put(&mut self, block: Block) -> Result<()> {
+        if self.batch.push(block) { self.flush().await } else { Ok(()) }
+    }
+}
+
+/// Blocks that are to be written together, each once.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    blocks: Vec<Block>,
+    seen: HashSet<Cid>,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+impl Batch {
+    const MOST_BLOCKS: usize = 1_024;
+
+    /// An empty one that is full with so many bytes, or 1,024 blocks.
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Self { blocks: Vec::new(), seen: HashSet::new(), bytes: 0, most_bytes }
+    }
+
+    /// Adds a block that is not in it; answers whether that filled it.
+    pub(crate) fn push(&mut self, block: Block) -> bool {
         if !self.seen.insert(*block.cid()) {
-            return Ok(());
+            return false;
         }
         self.bytes += block.size();
-        self.batch.push(block);
-        if self.bytes >= Self::BATCH_BYTES || self.batch.len() >= Self::BATCH_BLOCKS {
-            self.flush().await?;
-        }
-        Ok(())
+        self.blocks.push(block);
+        self.bytes >= self.most_bytes || self.blocks.len() >= Self::MOST_BLOCKS
+    }
+
+    /// The blocks, which it has no more.
+    pub(crate) fn take(&mut self) -> Vec<Block> {
+        self.seen.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.blocks)
     }
 }

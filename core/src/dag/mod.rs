@@ -26,6 +26,7 @@ mod write;
 mod tests;
 
 pub use add::{Added, add_file};
+pub(crate) use blocks::Batch;
 pub use blocks::{BatchSink, BlockSink, BlockSource, BlockWriter, NullSink, StoreSink};
 pub use car::{CarReader, Exported, export_car};
 pub use disk::Progress;

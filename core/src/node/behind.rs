@@ -1,49 +1,41 @@
 //! Blocks on their way to the store: one batch is written while the next one comes.
 
-use std::collections::HashSet;
-
-use cid::Cid;
 use tokio::sync::oneshot;
 
 use super::tasks::Tasks;
-use crate::dag::{BlockSink, BlockWriter};
+use crate::dag::{Batch, BlockSink, BlockWriter};
 use crate::{Block, Error, ErrorKind, Result};
 
-/// A batch is written when it has so many bytes or blocks. There are two of them at most: one that fills and one that is
-/// written.
+/// There are two batches at most: one that fills and one that is written.
 const BATCH_BYTES: usize = 4 << 20;
-const BATCH_BLOCKS: usize = 1_024;
 
 /// Writes many blocks at a time, and behind the caller's back: nothing is promised before [`flush`](Self::flush).
 #[must_use = "the last batch is written by `flush`"]
 pub(super) struct Behind<W> {
     writer: W,
     tasks: Tasks,
-    batch: Vec<Block>,
-    seen: HashSet<Cid>,
-    bytes: usize,
+    batch: Batch,
     writing: Option<oneshot::Receiver<Result<()>>>,
 }
 
 impl<W: BlockWriter + Clone + 'static> Behind<W> {
     /// Nothing to write yet; the batches are written by these tasks.
     pub(super) fn new(writer: W, tasks: &Tasks) -> Self {
-        let (batch, seen) = (Vec::new(), HashSet::new());
-        Self { writer, tasks: tasks.clone(), batch, seen, bytes: 0, writing: None }
+        Self { writer, tasks: tasks.clone(), batch: Batch::new(BATCH_BYTES), writing: None }
     }
 
     /// Writes what is left. `Ok`: every block handed in since the last time is durable.
     pub(super) async fn flush(&mut self) -> Result<()> {
-        if !self.batch.is_empty() {
-            self.begin().await?;
-        }
+        self.begin().await?;
         self.settle().await
     }
 
     async fn begin(&mut self) -> Result<()> {
         self.settle().await?;
-        let (writer, batch) = (self.writer.clone(), std::mem::take(&mut self.batch));
-        (self.seen, self.bytes) = (HashSet::new(), 0);
+        let (writer, batch) = (self.writer.clone(), self.batch.take());
+        if batch.is_empty() {
+            return Ok(());
+        }
         let (written, writing) = oneshot::channel();
         self.writing = Some(writing);
         self.tasks.spawn(async move {
@@ -64,16 +56,7 @@ impl<W: BlockWriter + Clone + 'static> Behind<W> {
 
 impl<W: BlockWriter + Clone + 'static> BlockSink for Behind<W> {
     async fn put(&mut self, block: Block) -> Result<()> {
-        if !self.seen.insert(*block.cid()) {
-            return Ok(());
-        }
-        self.bytes += block.size();
-        self.batch.push(block);
-        if self.bytes >= BATCH_BYTES || self.batch.len() >= BATCH_BLOCKS {
-            self.begin().await
-        } else {
-            Ok(())
-        }
+        if self.batch.push(block) { self.begin().await } else { Ok(()) }
     }
 }
 

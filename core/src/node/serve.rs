@@ -25,7 +25,7 @@ const MAX_HAVE: usize = 1 << 14;
 
 impl Core {
     pub(crate) async fn serve_block(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
-        if !self.serves(asker) || CidPolicy::check(cid).is_err() {
+        if !self.may_have(asker, cid) {
             return Ok(None);
         }
         let whole = self.share(asker, self.limits.block_bytes).await?;
@@ -39,7 +39,7 @@ impl Core {
 
     /// A block of a walk. Waits for its share for as long as whoever reads the walk does: it may be writing the last one still.
     async fn serve_next(&self, asker: &Remote, cid: &Cid) -> Result<Option<Served>> {
-        if !self.serves(asker) || CidPolicy::check(cid).is_err() {
+        if !self.may_have(asker, cid) {
             return Ok(None);
         }
         let share = self.serving.memory.take(asker, self.limits.block_bytes.div_ceil(SHARE)).await;
@@ -48,7 +48,7 @@ impl Core {
     }
 
     pub(crate) async fn serve_has(&self, asker: &Remote, cid: &Cid) -> Result<bool> {
-        if !self.serves(asker) || CidPolicy::check(cid).is_err() {
+        if !self.may_have(asker, cid) {
             return Ok(false);
         }
         self.store.has(cid).await
@@ -119,6 +119,10 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    fn may_have(&self, asker: &Remote, cid: &Cid) -> bool {
+        self.serves(asker) && CidPolicy::check(cid).is_ok()
     }
 
     fn serves(&self, asker: &Remote) -> bool {

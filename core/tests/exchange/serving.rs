@@ -1,5 +1,7 @@
 //! Requests as a node takes them.
 
+use tokio::io::ReadHalf;
+
 use super::*;
 
 /// Sends a request to a node and answers how it takes it, and what it answered.
@@ -13,6 +15,14 @@ async fn asked(host: &Host, request: &[u8]) -> (Result<(), Broken>, Vec<u8>) {
     };
     let (served, ()) = soon(async { tokio::join!(serve(host, &asker, request_half, reply), asking) }).await;
     (served, answer)
+}
+
+/// A request on its way to a node: the asker's end, and what the node reads and writes.
+async fn sent(request: &[u8]) -> (DuplexStream, ReadHalf<DuplexStream>, ByteReply<DuplexStream>) {
+    let (mut near, far) = tokio::io::duplex(WINDOW);
+    near.write_all(request).await.expect("writes");
+    let (half, reply) = ByteReply::split(far);
+    (near, half, reply)
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,9 +65,7 @@ async fn an_answer_that_is_not_read_is_given_up_and_its_memory_free() {
     let block = Block::new(RAW, vec![1; few.block_bytes]);
     node.put_blocks(std::slice::from_ref(&block)).await.expect("stores");
     let request = AskBlock { cid: *block.cid(), max_bytes: u32::MAX, priority: 0 }.encode();
-    let (mut unread, far) = tokio::io::duplex(WINDOW);
-    unread.write_all(&request).await.expect("writes");
-    let (half, reply) = ByteReply::split(far);
+    let (_unread, half, reply) = sent(&request).await;
     soon(serve(&host, &stranger(), half, reply)).await.expect("a good request");
     assert_eq!(node.counter("serve_stalled"), 1);
     let (_, answer) = asked(&host, &request).await;
@@ -73,9 +81,7 @@ async fn a_slow_asker_gets_all_of_a_dag() {
     let blocks = tree(4, few.block_bytes);
     node.put_blocks(&blocks).await.expect("stores");
     let request = AskDag::new(&WantDag::new(*blocks[0].cid(), Duration::from_secs(1))).encode();
-    let (mut near, far) = tokio::io::duplex(WINDOW);
-    near.write_all(&request).await.expect("writes");
-    let (half, reply) = ByteReply::split(far);
+    let (mut near, half, reply) = sent(&request).await;
     let asker = stranger();
     let reading = async {
         let (mut answer, mut piece) = (vec![], vec![0; 128 << 10]);
@@ -99,9 +105,7 @@ async fn an_asker_that_goes_is_not_served_any_more() {
     let blocks = tree(4, 1 << 20);
     node.put_blocks(&blocks).await.expect("stores");
     let request = AskDag::new(&WantDag::new(*blocks[0].cid(), Duration::from_secs(1))).encode();
-    let (mut near, far) = tokio::io::duplex(WINDOW);
-    near.write_all(&request).await.expect("writes");
-    let (half, reply) = ByteReply::split(far);
+    let (mut near, half, reply) = sent(&request).await;
     let asker = stranger();
     let asking = async {
         near.read_exact(&mut [0; 1_000]).await.expect("an answer");
@@ -117,9 +121,7 @@ async fn ending_the_askers_side_cancels_the_request() {
     let block = Block::new(RAW, vec![1; 1 << 20]);
     node.put_blocks(std::slice::from_ref(&block)).await.expect("stores");
     let request = AskBlock { cid: *block.cid(), max_bytes: u32::MAX, priority: 0 }.encode();
-    let (mut near, far) = tokio::io::duplex(WINDOW);
-    near.write_all(&request).await.expect("writes");
-    let (half, reply) = ByteReply::split(far);
+    let (mut near, half, reply) = sent(&request).await;
     let asker = stranger();
     let asking = async {
         near.read_exact(&mut [0; 1_000]).await.expect("an answer");

@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use cid::Cid;
 use futures::future::{Either, select};
-use futures::stream::StreamExt as _;
+use futures::stream::TryStreamExt as _;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
 
 use super::{AskBlock, AskDag, Kind, block_head, read_cid};
 use crate::links::frames::{Broken, Fault, Reader, frame};
-use crate::{ErrorKind, Host, Remote, Served, ServedStream, WantDag};
+use crate::{Error, ErrorKind, Host, Remote, Served, ServedStream, WantDag};
 
 /// The stream that an answer is written to.
 ///
@@ -142,36 +142,24 @@ impl<W: Reply> Answer<'_, W> {
         loop {
             let step = match ahead.take() {
                 Some(step) => step,
-                None => match next(self.host, self.asker, self.idle / 2, &mut walk).await {
-                    Some(step) => step,
-                    None => return self.last(Kind::Busy).await,
-                },
+                None => next(self.host, self.asker, self.idle / 2, &mut walk).await,
             };
-            match step {
-                None => break,
-                Some(Ok((cid, served))) => {
-                    let head = block_head(&cid, served.bytes().len());
-                    let mut written = pin!(self.reply.write(head, served.into_bytes(), self.idle));
-                    // The next one is read meanwhile, if there is room for it.
-                    match select(&mut written, walk.next()).await {
-                        Either::Left((done, _)) => done?,
-                        Either::Right((next, _)) => {
-                            ahead = Some(next);
-                            written.await?;
-                        }
-                    }
-                }
-                Some(Err(error)) => {
-                    let kind = match error.kind() {
-                        ErrorKind::NotFound => Kind::Absent,
-                        ErrorKind::TooLarge => Kind::Limit,
-                        _ => Kind::Busy,
-                    };
-                    return self.last(kind).await;
+            let (cid, served) = match step {
+                Ok(Some(step)) => step,
+                Ok(None) => return self.last(Kind::End).await,
+                Err(error) => return self.last(refusal(&error)).await,
+            };
+            let head = block_head(&cid, served.bytes().len());
+            let mut written = pin!(self.reply.write(head, served.into_bytes(), self.idle));
+            // The next one is read meanwhile, if there is room for it.
+            match select(&mut written, walk.try_next()).await {
+                Either::Left((done, _)) => done?,
+                Either::Right((next, _)) => {
+                    written.await?;
+                    ahead = Some(next);
                 }
             }
         }
-        self.last(Kind::End).await
     }
 
     /// A frame without a body, as the last.
@@ -180,20 +168,29 @@ impl<W: Reply> Answer<'_, W> {
     }
 }
 
-/// The next step of a walk; `None` where there is no serving memory for it for so long: before the asker has left without
-/// hearing so.
+/// The next step of a walk. Busy where there is no serving memory for it for so long: before the asker has left without hearing
+/// so.
 async fn next(
     host: &Host,
     asker: &Remote,
     patience: Duration,
     walk: &mut ServedStream,
-) -> Option<Option<crate::Result<(Cid, Served)>>> {
+) -> crate::Result<Option<(Cid, Served)>> {
     loop {
-        match timeout(patience, walk.next()).await {
-            Ok(step) => return Some(step),
+        match timeout(patience, walk.try_next()).await {
+            Ok(step) => return step,
             // The store takes its time.
             Err(_) if host.has_room_for(asker) => {}
-            Err(_) => return None,
+            Err(_) => return Err(Error::new(ErrorKind::Busy, "dag", "serving memory is full")),
         }
+    }
+}
+
+/// How the asker is told why a walk ends early.
+fn refusal(error: &Error) -> Kind {
+    match error.kind() {
+        ErrorKind::NotFound => Kind::Absent,
+        ErrorKind::TooLarge => Kind::Limit,
+        _ => Kind::Busy,
     }
 }

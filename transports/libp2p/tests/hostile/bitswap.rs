@@ -81,13 +81,7 @@ impl Stranger {
     }
 
     async fn linked(stage: &Stage, raw: Raw) -> Self {
-        let me = raw.key.public().to_peer_id();
-        soon(async {
-            while !stage.linked().await.contains(&me) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        stage.links(&raw.key.public().to_peer_id()).await;
         let stream = raw.open(BITSWAP).await.expect("opens");
         Self { raw, stream }
     }

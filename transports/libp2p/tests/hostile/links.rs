@@ -29,12 +29,7 @@ async fn strangers_with_keys_of_other_kinds_are_taken_over_tcp_and_quic() {
         }
     }
     for (id, _) in &strangers {
-        soon(async {
-            while !stage.linked().await.contains(id) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        stage.links(id).await;
     }
 }
 

@@ -199,6 +199,16 @@ impl Stage {
         }
     }
 
+    /// Waits until a peer is linked.
+    pub(crate) async fn links(&self, peer: &PeerId) {
+        soon(async {
+            while !self.linked().await.contains(peer) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+
     /// The peers that are linked.
     pub(crate) async fn linked(&self) -> Vec<PeerId> {
         let peers = self.attacked.peers().await.expect("peers");

@@ -332,27 +332,23 @@ impl Client {
             return;
         };
         match stand {
-            // It sends what it was asked for before: slow is no fault, but others are asked as well.
-            Stand::Block { at, sent, .. } if now < known.heard + limits::LATE && !known.passes_over(at) => {
-                known.blocks -= 1;
-                known.owed += 1;
-                wanted.set(peer, Stand::Late { until: now + self.idle, sent });
-                self.count("bitswap_slow", 1);
-                return self.room(&peer, now);
-            }
-            _ => wanted.tally.note(Miss::Stalled),
-        }
-        match stand {
             Stand::Question { sent, .. } => {
+                wanted.tally.note(Miss::Stalled);
                 known.questions -= 1;
                 wanted.set(peer, Stand::Lacks { sent });
             }
             Stand::Block { at, sent, promised } => {
                 known.blocks -= 1;
                 known.owed += 1;
-                known.lates += 1;
                 wanted.set(peer, Stand::Late { until: now + self.idle, sent });
                 let silent = known.heard <= at;
+                if now < known.heard + limits::LATE && !known.passes_over(at) {
+                    // It sends what it was asked for before: slow is no fault, but others are asked as well.
+                    self.count("bitswap_slow", 1);
+                    return self.room(&peer, now);
+                }
+                wanted.tally.note(Miss::Stalled);
+                known.lates += 1;
                 if sent && silent && (promised || known.tells) && known.blame.is_none() {
                     let due = at + self.idle.max(limits::LATE);
                     known.blame = Some((due, promised));
@@ -363,6 +359,7 @@ impl Client {
                 self.count("bitswap_late", 1);
             }
             Stand::Late { sent, .. } => {
+                wanted.tally.note(Miss::Stalled);
                 known.owed -= 1;
                 wanted.set(peer, Stand::Lacks { sent });
             }
