@@ -70,6 +70,9 @@ pub struct GossipsubConfig {
     pub forward_queue_duration: Seconds,
     /// From so many bytes on peers are told not to send what came already (IDONTWANT). Default 1,000.
     pub idontwant_message_size_threshold: usize,
+    /// How long a message of such a size that came from its author waits from then on before it is passed on, in seconds: its
+    /// author sends it to others at the same time, and they say meanwhile that they have it. Default 0.025, range 0.001 to 1.
+    pub forward_delay: Seconds,
     /// Largest packet of control, in bytes: what is above it ends its stream. No more messages are told of or asked for at once
     /// than fit into it. Default 65,536 (the library has 16,384, and tells of more messages than that holds), range 1,024 to
     /// 1,048,576.
@@ -97,6 +100,7 @@ impl Default for GossipsubConfig {
             publish_queue_duration: Seconds::new(5),
             forward_queue_duration: Seconds::new(1),
             idontwant_message_size_threshold: 1_000,
+            forward_delay: Seconds(Duration::from_millis(25)),
             max_control_message_size: 64 << 10,
         }
     }
@@ -134,6 +138,7 @@ impl GossipsubConfig {
             ("heartbeat_initial_delay", self.heartbeat_initial_delay, 0.001, 60.0),
             ("duplicate_cache_time", self.duplicate_cache_time, 1.0, 3_600.0),
             ("prune_backoff", self.prune_backoff, 1.0, 3_600.0),
+            ("forward_delay", self.forward_delay, 0.001, 1.0),
         ];
         for (key, Seconds(found), least, most) in times {
             let found = found.as_secs_f64();

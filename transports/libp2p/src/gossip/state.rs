@@ -11,7 +11,7 @@ use libp2p::gossipsub::{
     Event, FailedMessages, IdentTopic, Message, MessageAcceptance, MessageId, PublishError, TopicHash,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{GRAYLIST, Guarded, MUTED, Names, PUBLISH, topic_score};
 use crate::GossipsubConfig;
@@ -48,6 +48,8 @@ pub(crate) struct Gossip {
     /// Whether own messages go to all members, else to so many.
     flood: bool,
     mesh_n: usize,
+    /// How long a message waits that its author sends to others too, and from which size on.
+    delay: (Duration, usize),
     /// When gossipsub's scores were last looked at.
     fined: Instant,
     waiting: Arc<Semaphore>,
@@ -70,6 +72,7 @@ impl Gossip {
             muted: HashSet::new(),
             flood: config.flood_publish,
             mesh_n: config.mesh_n,
+            delay: (config.forward_delay.0, config.idontwant_message_size_threshold),
             fined: Instant::now(),
             waiting: Arc::new(Semaphore::new(waiting)),
             verdicts,
@@ -230,15 +233,22 @@ impl Gossip {
         // What is not taken is counted there.
         let Some(slot) = self.host.try_slot(&remote) else { return false };
         // Kubo passes on what it does not understand, and is not to blame for it; for what it says itself it is.
-        let had_to_judge = self.links.judges(&from) || message.source == Some(from);
+        let is_authors = message.source == Some(from);
+        let had_to_judge = self.links.judges(&from) || is_authors;
         let slot = if had_to_judge { slot } else { slot.unjudged() };
         let bytes = Bytes::from(message.data);
         let wire_id = Some(Bytes::copy_from_slice(&id.0));
         let verdict =
             slot.deliver(Inbound { from: remote, topic: topic.clone(), bytes: bytes.clone(), wire_id });
         let (verdicts, id) = (self.verdicts.clone(), id.clone());
+        let (delay, from_size) = self.delay;
+        let forward = (is_authors && bytes.len() >= from_size).then(|| Instant::now() + delay);
         self.host.spawn(async move {
             let relay = verdict.await;
+            if let Some(forward) = forward.filter(|_| relay == Relay::Accept) {
+                // Others have it of the author by then, and say so: most copies are never sent.
+                sleep_until(forward).await;
+            }
             // Nobody listens where the transport closes.
             let judged = Judged { id, from, topic, bytes, relay, had_to_judge, _place: place };
             let _ = verdicts.send(judged).await;
