@@ -97,6 +97,9 @@ pub struct Setup {
     pub bootstrap: Vec<PeerAddr>,
     /// Where it listens, as it was told by [`listen_addrs`](Transport::listen_addrs) in an earlier life. Empty: anywhere.
     pub listen: Vec<Multiaddr>,
+    /// Whether it is to be linked to nobody but whom it is told to dial, or who dials it: not to those that a search for content
+    /// finds. Its capabilities may be others then.
+    pub by_hand: bool,
 }
 
 /// A link that the far end took for honest, and over which anything can go.

@@ -30,6 +30,7 @@ pub struct Kit {
     seed: u64,
     began: Instant,
     opened: AtomicU8,
+    by_hand: bool,
     /// Every transport that the fixture gave; none may be given again.
     given: Mutex<Vec<Weak<dyn Transport>>>,
 }
@@ -74,7 +75,20 @@ impl Kit {
             seed,
             began: Instant::now(),
             opened: AtomicU8::new(0),
+            by_hand: false,
             given: Mutex::default(),
+        }
+    }
+
+    /// As this one, for nodes that are [linked by hand](Setup::by_hand).
+    pub(super) fn by_hand(&self) -> Self {
+        Self {
+            fixture: Arc::clone(&self.fixture),
+            network: self.network.clone(),
+            opened: AtomicU8::new(128),
+            by_hand: true,
+            given: Mutex::default(),
+            ..*self
         }
     }
 
@@ -168,6 +182,7 @@ impl Kit {
         wrapper: Option<Arc<dyn Wrapper>>,
     ) -> Result<Member> {
         let fixture = Arc::clone(&self.fixture);
+        let setup = Setup { by_hand: self.by_hand, ..setup };
         let (tell, told) = oneshot::channel();
         let mounted = builder.mount_dyn("tried", move |host| async move {
             let transport: Arc<dyn Transport> = match wrapper {
@@ -239,9 +254,10 @@ impl Kit {
         let mut builder = self.builder();
         for name in ["one", "other"] {
             let fixture = Arc::clone(&self.fixture);
+            let setup = Setup { by_hand: self.by_hand, ..Setup::default() };
             let (tell, told) = oneshot::channel();
             builder = builder.mount_dyn(name, move |host| async move {
-                let transport = fixture.open(host, Setup::default()).await?;
+                let transport = fixture.open(host, setup).await?;
                 let _ = tell.send(Arc::clone(&transport));
                 Ok(transport)
             });
@@ -430,10 +446,24 @@ impl Kit {
             subscriptions.push(member.node.subscribe(topic).await.expect("a topic is joined"));
         }
         for member in members.iter().filter(|member| member.caps().broadcast.is_some()) {
-            let neighbours = member.peers().await.expect("peers").len();
-            self.joined(member, topic, neighbours).await;
+            self.all_joined(member, topic).await;
         }
         subscriptions
+    }
+
+    /// Waits until a node has heard of all its neighbours that they joined a topic; links may come and go meanwhile.
+    async fn all_joined(&self, member: &Member, topic: &Topic) {
+        let mut events = member.events();
+        let all = async {
+            loop {
+                let neighbours = member.peers().await.expect("peers").len();
+                tokio::select! {
+                    () = self.joined(member, topic, neighbours) => return,
+                    event = events.next() => drop(event.expect("the node is open")),
+                }
+            }
+        };
+        self.soon(&format!("that all neighbours joined {topic}"), all).await;
     }
 
     /// A message of an author who runs no node; `n` is its number. It follows no other, and is the same each time.

@@ -166,7 +166,7 @@ pub(super) async fn accepted_is_relayed_once_on_each_transport(kit: Kit) -> Outc
     each_once(&probe, 5);
     // Where the wire links all with all, or passes on before anybody could know of a copy, nobody depends on a bridge.
     if members[0].caps().dials && relay(&members[0]) == RelayGate::AfterVerdict {
-        passed_on_by_a_bridge(&kit).await;
+        passed_on_by_a_bridge(&kit.by_hand()).await;
     }
     Outcome::Kept
 }

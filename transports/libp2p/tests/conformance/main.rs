@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use carrick_core::conformance::transport::{Fixture, RawWire, Setup, Wrapped};
 use carrick_core::{Host, Keypair, NetworkId, PeerAddr, PeerId, Result, Transport, async_trait};
-use carrick_transport_libp2p::{Libp2p, Libp2pConfig};
+use carrick_transport_libp2p::{Libp2p, Libp2pConfig, Routing};
 use tokio_util::sync::CancellationToken;
 
 use self::cable::Relay;
@@ -32,6 +32,9 @@ impl Fixture for Loopback {
         let mut config = Libp2pConfig::default();
         config.neighbours = 0;
         config.bootstrap = setup.bootstrap;
+        if setup.by_hand {
+            config.routing = Routing::None;
+        }
         if self.quic {
             let anywhere = || vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().expect("an address")];
             config.listen = Some(if setup.listen.is_empty() { anywhere() } else { setup.listen });
