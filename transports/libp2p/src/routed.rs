@@ -10,7 +10,7 @@ use crate::bitswap::Finder;
 use crate::shared::Shared;
 
 /// Providers dialled at once.
-const DIALS_AT_ONCE: usize = 4;
+const DIALS_AT_ONCE: usize = 16;
 
 /// Finds providers for bitswap. It belongs to what it asks, and must not keep it.
 #[derive(Debug, Default)]

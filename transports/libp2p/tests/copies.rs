@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use carrick_core::config::Seconds;
-use carrick_core::{Multiaddr, NetworkId, Node, PeerAddr, PeerId, Topic};
-use carrick_transport_libp2p::{Libp2p, Libp2pConfig};
+use carrick_core::{Multiaddr, NetworkId, Node, PeerAddr, PeerId, Subscription, Topic};
+use carrick_transport_libp2p::{Libp2p, Libp2pConfig, Routing};
 use futures::StreamExt as _;
 use libp2p::gossipsub::{
     self, AllowAllSubscriptionFilter, DataTransform, IdentTopic, Message, MessageAuthenticity, RawMessage,
@@ -111,43 +111,84 @@ async fn node(network: &NetworkId, forward_delay: Duration) -> Node {
     let mut config = Libp2pConfig::default();
     config.listen = Some(vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")]);
     config.neighbours = 0;
+    config.routing = Routing::None;
     config.gossipsub.forward_delay = Seconds(forward_delay);
     let builder = Node::builder().network(network.clone());
     builder.mount("libp2p", move |host| Libp2p::open(config, host)).open().await.expect("opens")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_peer_has_of_its_author_is_not_passed_on_to_it() {
-    let network = NetworkId::new("copies").expect("a network");
-    let topic = Topic::new("readings").expect("a topic");
-    // As long as the peer may need to say what it has, on the busiest machine.
-    let between = node(&network, Duration::from_secs(1)).await;
-    let author = node(&network, Duration::from_secs(1)).await;
-    let _subscribed = [
-        between.subscribe(&topic).await.expect("subscribes"),
-        author.subscribe(&topic).await.expect("subscribes"),
-    ];
-    let there = PeerAddr::new(between.peer_id(), between.listen_addrs());
-    soon(author.connect(&there)).await.expect("connects");
-    let wire = "carrick/copies/readings";
-    let mut of_both = Listener::new(wire, &[&author, &between]);
-    let mut of_one = Listener::new(wire, &[&between]);
-    soon(author.ready(&topic, 2)).await.expect("ready");
-    soon(between.ready(&topic, 3)).await.expect("ready");
-    for (listener, node) in [(&mut of_both, &between), (&mut of_one, &between)] {
-        soon(listener.mesh.wait_for(|mesh| mesh.contains(&node.peer_id()))).await.expect("it runs");
+/// An author, a node that is connected with it, a peer of both, and one of that node alone.
+struct Stage {
+    author: Node,
+    between: Node,
+    of_both: Listener,
+    of_one: Listener,
+    _subscribed: [Subscription; 2],
+}
+
+impl Stage {
+    async fn new(name: &str) -> Self {
+        let network = NetworkId::new(name).expect("a network");
+        // As long as the peer may need to say what it has, on the busiest machine.
+        let delay = Duration::from_secs(1);
+        let (author, between) = (node(&network, delay).await, node(&network, delay).await);
+        let subscribed = [
+            author.subscribe(&topic()).await.expect("subscribes"),
+            between.subscribe(&topic()).await.expect("subscribes"),
+        ];
+        let there = PeerAddr::new(between.peer_id(), between.listen_addrs());
+        soon(author.connect(&there)).await.expect("connects");
+        let wire = format!("carrick/{name}/{}", topic());
+        let mut of_both = Listener::new(&wire, &[&author, &between]);
+        let mut of_one = Listener::new(&wire, &[&between]);
+        soon(author.ready(&topic(), 2)).await.expect("ready");
+        soon(between.ready(&topic(), 3)).await.expect("ready");
+        for listener in [&mut of_both, &mut of_one] {
+            let meshed = listener.mesh.wait_for(|mesh| mesh.contains(&between.peer_id()));
+            soon(meshed).await.expect("it runs");
+        }
+        Self { author, between, of_both, of_one, _subscribed: subscribed }
     }
 
+    async fn end(self) {
+        for node in [self.author, self.between] {
+            node.close().await.expect("closes");
+        }
+    }
+}
+
+fn topic() -> Topic {
+    Topic::new("readings").expect("a topic")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_has_of_its_author_is_not_passed_on_to_it() {
+    let mut stage = Stage::new("copies").await;
     for n in 0..MESSAGES {
-        author.publish(&topic, vec![n as u8; BYTES]).await.expect("publishes");
+        stage.author.publish(&topic(), vec![n as u8; BYTES]).await.expect("publishes");
     }
-    of_both.hears(MESSAGES, |size| size >= BYTES).await;
+    stage.of_both.hears(MESSAGES, |size| size >= BYTES).await;
     // Once this one has them, it was decided whether the other one gets a copy; that would come before what comes next.
-    of_one.hears(MESSAGES, |size| size >= BYTES).await;
-    between.publish(&topic, "the end").await.expect("publishes");
-    of_both.hears(1, |size| size < BYTES).await;
-    assert_eq!(of_both.came.0.load(Ordering::Relaxed), MESSAGES, "copies came");
-    for node in [author, between] {
-        node.close().await.expect("closes");
+    stage.of_one.hears(MESSAGES, |size| size >= BYTES).await;
+    stage.between.publish(&topic(), "the end").await.expect("publishes");
+    stage.of_both.hears(1, |size| size < BYTES).await;
+    assert_eq!(stage.of_both.came.0.load(Ordering::Relaxed), MESSAGES, "copies came");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_message_does_not_overtake_a_large_one_that_waits() {
+    let mut stage = Stage::new("order").await;
+    for n in 0..MESSAGES {
+        stage
+            .author
+            .publish(&topic(), vec![n as u8; if n % 2 == 0 { BYTES } else { 1 }])
+            .await
+            .expect("publishes");
     }
+    for n in 0..MESSAGES {
+        let size = soon(stage.of_one.news.recv()).await.expect("it runs");
+        assert_eq!(size >= BYTES, n % 2 == 0, "message {n} has {size} bytes");
+    }
+    stage.end().await;
 }

@@ -71,7 +71,8 @@ pub struct GossipsubConfig {
     /// From so many bytes on peers are told not to send what came already (IDONTWANT). Default 1,000.
     pub idontwant_message_size_threshold: usize,
     /// How long a message of such a size that came from its author waits from then on before it is passed on, in seconds: its
-    /// author sends it to others at the same time, and they say meanwhile that they have it. Default 0.025, range 0.001 to 1.
+    /// author sends it to others at the same time, and they say meanwhile that they have it. Default 0.025, range 0.001 to 1 and at most half
+    /// of `(history_length - 1) × heartbeat_interval`.
     pub forward_delay: Seconds,
     /// Largest packet of control, in bytes: what is above it ends its stream. No more messages are told of or asked for at once
     /// than fit into it. Default 65,536 (the library has 16,384, and tells of more messages than that holds), range 1,024 to
@@ -129,7 +130,17 @@ impl GossipsubConfig {
             let found = self.gossip_factor;
             return Err(wrong(format!("gossipsub.gossip_factor is {found}; allowed is 0 to 1")));
         }
-        self.check_times()
+        self.check_times()?;
+        let (delay, hold) = (self.forward_delay.0, self.hold());
+        if delay > hold / 2 {
+            return Err(wrong(format!(
+                "gossipsub.forward_delay is {} s; allowed is half of what heartbeat_interval and history_length keep a message \
+                 for, which is {} s",
+                delay.as_secs_f64(),
+                hold.as_secs_f64()
+            )));
+        }
+        Ok(())
     }
 
     fn check_times(&self) -> Result<()> {

@@ -41,6 +41,10 @@ fn what_is_out_of_range_is_named_with_the_range() {
         ("[gossipsub]\nmesh_outbound_min = 4", "gossipsub.mesh_outbound_min is 4; allowed is 0 to 3"),
         ("[gossipsub]\ngossip_factor = 2.0", "gossipsub.gossip_factor is 2; allowed is 0 to 1"),
         ("[gossipsub]\nheartbeat_interval = 0.01", "gossipsub.heartbeat_interval is 0.01 s; allowed"),
+        (
+            "[gossipsub]\nforward_delay = 0.9\nhistory_length = 2\nhistory_gossip = 2",
+            "gossipsub.forward_delay is 0.9 s; allowed is half",
+        ),
         ("hole_punching = true", "hole_punching needs a relay"),
     ] {
         let error = match read(toml) {

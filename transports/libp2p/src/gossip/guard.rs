@@ -33,6 +33,8 @@ const A_TOPIC: usize = 8;
 const A_HEARTBEAT: usize = 64;
 /// And for each message that is news here: it may bring it, tell of it, ask for it, and not want it.
 const A_MESSAGE: u64 = 4;
+/// What a refused message counts for: it was checked first.
+const A_REFUSED: f64 = 16.0;
 
 /// Gossipsub, guarded.
 pub(crate) struct Guarded {
@@ -44,7 +46,7 @@ pub(crate) struct Guarded {
     paces: HashMap<PeerId, Pace>,
     /// Free at once, and again each second.
     free: (f64, f64),
-    /// Messages that were news here.
+    /// Messages that were news here and were not refused.
     news: u64,
 }
 
@@ -79,10 +81,24 @@ impl Guarded {
             self.host.count("subscriptions_refused", 1);
             self.host.report(&remote, Misdeed::Malformed);
         }
+        self.spend(peer, 1.0);
+    }
+
+    /// A message was not refused: news, of which every peer may send copies, and tell.
+    pub(super) fn brought_news(&mut self) {
+        self.news += 1;
+    }
+
+    /// A message was refused that a peer passed on which judges nothing. It may know no better, but not without end.
+    pub(super) fn refused(&mut self, peer: PeerId) {
+        self.spend(peer, A_REFUSED);
+    }
+
+    fn spend(&mut self, peer: PeerId, cost: f64) {
         let pace = self.paces.entry(peer).or_insert_with(|| Pace::new(self.free.0, self.news));
-        if !pace.takes_one(self.free, self.news) {
+        if !pace.takes(cost, self.free, self.news) {
             self.host.count("gossip_excess", 1);
-            self.host.report(&remote, Misdeed::Needless);
+            self.host.report(&Remote::Peer(peer), Misdeed::Needless);
         }
     }
 }
@@ -100,15 +116,17 @@ impl Pace {
         Self { left, at: Instant::now(), news }
     }
 
-    fn takes_one(&mut self, (at_once, a_second): (f64, f64), news: u64) -> bool {
+    fn takes(&mut self, cost: f64, (at_once, a_second): (f64, f64), news: u64) -> bool {
         let in_time = self.at.elapsed().as_secs_f64() * a_second;
         let for_news = (A_MESSAGE * (news - self.news)) as f64;
         self.left = (self.left + in_time).min(at_once).max(self.left) + for_news;
         // What others' messages allow may come late, but not for ever.
         self.left = self.left.min(8.0 * at_once);
         (self.at, self.news) = (Instant::now(), news);
-        let takes = self.left >= 1.0;
-        self.left -= f64::from(u8::from(takes));
+        let takes = self.left >= cost;
+        if takes {
+            self.left -= cost;
+        }
         takes
     }
 }
@@ -229,11 +247,7 @@ impl NetworkBehaviour for Guarded {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        let polled = self.inner.poll(cx);
-        if let Poll::Ready(ToSwarm::GenerateEvent(Event::Message { .. })) = &polled {
-            self.news += 1;
-        }
-        polled
+        self.inner.poll(cx)
     }
 }
 
@@ -247,7 +261,7 @@ mod tests {
     async fn news_allow_more_and_so_does_time() {
         let free = (10.0, 2.0);
         let mut pace = Pace::new(free.0, 0);
-        let mut taken = |news| (0..100).filter(|_| pace.takes_one(free, news)).count();
+        let mut taken = |news| (0..100).filter(|_| pace.takes(1.0, free, news)).count();
         assert_eq!(taken(0), 10);
         assert_eq!(taken(5), 20, "four for each message");
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -13,7 +13,7 @@ use crate::Libp2pConfig;
 
 pub(crate) use guard::Guarded;
 use guard::{Filter, Notes, Transform, filter};
-pub(crate) use state::{Gossip, Judged};
+pub(crate) use state::Gossip;
 
 /// Gossipsub, for the topics of one network.
 type Gossipsub = gossipsub::Behaviour<Transform, Filter>;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use carrick_core::{
     Bytes, ErrorKind, Host, Inbound, Misdeed, Notice, PeerId, Receipt, Relay, Remote, Result, Skip, Topic,
 };
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use libp2p::gossipsub::{
     Event, FailedMessages, IdentTopic, Message, MessageAcceptance, MessageId, PublishError, TopicHash,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::{GRAYLIST, Guarded, MUTED, Names, PUBLISH, topic_score};
@@ -32,8 +34,13 @@ pub(crate) struct Judged {
     relay: Relay,
     /// Whether who sent it had to judge it.
     had_to_judge: bool,
+    /// When it is passed on, and its turn among those of that moment.
+    due: Turn,
     _place: OwnedSemaphorePermit,
 }
+
+/// A moment, and a number that is higher for what came later.
+type Turn = (Instant, u64);
 
 /// What goes on over gossipsub. Lives in the swarm's task and waits for nothing.
 pub(crate) struct Gossip {
@@ -53,17 +60,19 @@ pub(crate) struct Gossip {
     /// When gossipsub's scores were last looked at.
     fined: Instant,
     waiting: Arc<Semaphore>,
-    verdicts: mpsc::Sender<Judged>,
+    /// In one place, not each in a task of its own: those of one author come in the order in which the node gives them.
+    verdicts: FuturesUnordered<BoxFuture<'static, Judged>>,
+    /// What is accepted and not due.
+    held: BTreeMap<Turn, Judged>,
+    /// Until when the messages of an author wait.
+    delayed: HashMap<PeerId, Instant>,
+    /// Messages that came.
+    came: u64,
 }
 
 impl Gossip {
-    /// Nothing joined. Verdicts come out of `verdicts`, for [`judged`](Self::judged).
-    pub(crate) fn new(
-        host: Host,
-        config: &GossipsubConfig,
-        links: Links,
-        verdicts: mpsc::Sender<Judged>,
-    ) -> Self {
+    /// Nothing joined.
+    pub(crate) fn new(host: Host, config: &GossipsubConfig, links: Links) -> Self {
         let waiting = host.limits().gate_total + COPIES;
         Self {
             names: Names::new(&host),
@@ -75,7 +84,10 @@ impl Gossip {
             delay: (config.forward_delay.0, config.idontwant_message_size_threshold),
             fined: Instant::now(),
             waiting: Arc::new(Semaphore::new(waiting)),
-            verdicts,
+            verdicts: FuturesUnordered::new(),
+            held: BTreeMap::new(),
+            delayed: HashMap::new(),
+            came: 0,
             host,
             links,
         }
@@ -201,12 +213,15 @@ impl Gossip {
     }
 
     /// The last connection to a peer ended.
-    pub(crate) fn gone(&mut self, peer: &PeerId) {
+    pub(crate) fn gone(&mut self, gossipsub: &mut Guarded, peer: &PeerId) {
         self.members.retain(|_, members| {
             members.remove(peer);
             !members.is_empty()
         });
-        self.muted.remove(peer);
+        if self.muted.remove(peer) {
+            // Gossipsub remembers whom it knows no good of, and this is looked at anew when the peer comes back.
+            gossipsub.inner.set_application_score(peer, 0.0);
+        }
     }
 
     fn forget(&mut self, peer: &PeerId, topic: &Topic) {
@@ -240,28 +255,74 @@ impl Gossip {
         let wire_id = Some(Bytes::copy_from_slice(&id.0));
         let verdict =
             slot.deliver(Inbound { from: remote, topic: topic.clone(), bytes: bytes.clone(), wire_id });
-        let (verdicts, id) = (self.verdicts.clone(), id.clone());
-        let (delay, from_size) = self.delay;
-        let forward = (is_authors && bytes.len() >= from_size).then(|| Instant::now() + delay);
-        self.host.spawn(async move {
-            let relay = verdict.await;
-            if let Some(forward) = forward.filter(|_| relay == Relay::Accept) {
-                // Others have it of the author by then, and say so: most copies are never sent.
-                sleep_until(forward).await;
-            }
-            // Nobody listens where the transport closes.
-            let judged = Judged { id, from, topic, bytes, relay, had_to_judge, _place: place };
-            let _ = verdicts.send(judged).await;
+        let id = id.clone();
+        let due = self.turn(message.source, is_authors, bytes.len());
+        let judged = verdict.map(move |relay| Judged {
+            id,
+            from,
+            topic,
+            bytes,
+            relay,
+            had_to_judge,
+            due,
+            _place: place,
         });
+        self.verdicts.push(judged.boxed());
         true
     }
 
-    /// A verdict is there: the message goes on, or not. What gossipsub forgot meanwhile is published anew, but on a raw topic: it
-    /// would be another message there.
+    /// When a message that comes now is passed on. What its author sends to others too waits a moment: most of them say meanwhile
+    /// that they have it. No other message of that author overtakes it, or Kubo, which looks at their numbers, would drop it.
+    fn turn(&mut self, author: Option<PeerId>, is_authors: bool, bytes: usize) -> Turn {
+        let (now, (delay, from_size)) = (Instant::now(), self.delay);
+        self.came += 1;
+        let due = match author {
+            Some(author) if is_authors && bytes >= from_size => {
+                self.delayed.insert(author, now + delay);
+                now + delay
+            }
+            Some(author) => self.delayed.get(&author).map_or(now, |until| now.max(*until)),
+            None => now,
+        };
+        (due, self.came)
+    }
+
+    /// Waits for the next verdict; `None`: something is to be [passed on](Self::pass_on). Nothing is lost when it is dropped.
+    pub(crate) async fn next(&mut self) -> Option<Judged> {
+        let due = self.held.first_key_value().map(|((due, _), _)| *due);
+        tokio::select! {
+            biased;
+            Some(judged) = self.verdicts.next() => Some(judged),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// A verdict is there.
     pub(crate) fn judged(&mut self, gossipsub: &mut Guarded, judged: Judged) {
+        if judged.relay == Relay::Accept && judged.due.0 > Instant::now() {
+            self.held.insert(judged.due, judged);
+        } else {
+            self.settle(gossipsub, judged);
+        }
+    }
+
+    /// Passes on what is due.
+    pub(crate) fn pass_on(&mut self, gossipsub: &mut Guarded) {
+        while let Some(first) = self.held.first_entry().filter(|first| first.key().0 <= Instant::now()) {
+            let judged = first.remove();
+            self.settle(gossipsub, judged);
+        }
+    }
+
+    /// The message goes on, or not. What gossipsub forgot meanwhile is published anew, but on a raw topic: it
+    /// would be another message there.
+    fn settle(&mut self, gossipsub: &mut Guarded, judged: Judged) {
         let Judged { id, from, topic, bytes, relay, had_to_judge, .. } = judged;
-        if relay == Relay::Reject {
-            self.compare(gossipsub, &from);
+        match relay {
+            Relay::Reject if !had_to_judge => gossipsub.refused(from),
+            Relay::Reject => self.compare(gossipsub, &from),
+            _ => gossipsub.brought_news(),
         }
         let raw = self.host.is_raw(&topic);
         let anew = relay == Relay::Accept && !raw && self.meshed_with_muted(gossipsub, &topic);
@@ -294,6 +355,8 @@ impl Gossip {
     pub(crate) fn compare_scores(&mut self, gossipsub: &mut Guarded) {
         // Also of those who never say hello.
         let peers: Vec<PeerId> = gossipsub.inner.all_peers().map(|(peer, _)| *peer).collect();
+        let now = Instant::now();
+        self.delayed.retain(|_, until| *until > now);
         let fines = self.fined.elapsed() >= FINES;
         if fines {
             self.fined = Instant::now();

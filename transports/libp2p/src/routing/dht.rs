@@ -33,8 +33,8 @@ const MAX_PACKET: usize = 64 * 1024;
 const LOOKUP: Duration = Duration::from_secs(60);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Most providers taken from one answer.
-const MAX_OF_ANSWER: usize = 64;
+/// Most providers taken from one answer: none keeps the others from being dialled in time.
+const MAX_OF_ANSWER: usize = 20;
 
 /// One table.
 pub(crate) struct Dht {

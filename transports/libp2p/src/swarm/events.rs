@@ -82,7 +82,7 @@ impl Task {
         self.shared.without_dag().remove(peer);
         self.sessions.remove(peer);
         self.shared.bitswap.disconnected(peer);
-        self.gossip.gone(peer);
+        self.gossip.gone(&mut self.swarm.behaviour_mut().gossipsub, peer);
         if let Some(link) = self.shared.hub.link(peer) {
             self.shared.hub.end(&link, Reason::Goodbye);
         }
@@ -102,6 +102,8 @@ impl Task {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.identified(peer_id, &info);
             }
+            // What was told before the last connection ended may come after that.
+            BehaviourEvent::Ping(ping::Event { peer, .. }) if !self.ends.contains_key(&peer) => {}
             BehaviourEvent::Ping(ping::Event { peer, connection, result }) => match result {
                 Ok(rtt) => {
                     self.shared.rtt().insert(peer, rtt);
@@ -149,6 +151,9 @@ impl Task {
     }
 
     fn identified(&mut self, peer: PeerId, info: &identify::Info) {
+        if !self.ends.contains_key(&peer) {
+            return;
+        }
         self.swarm.behaviour_mut().routing.identified(peer, info);
         let node = info.protocols.contains(&link::PROTOCOL);
         let dags = node && info.protocols.contains(&dag::PROTOCOL);

@@ -23,15 +23,16 @@ pub(crate) use command::{Commands, End, Net};
 pub(crate) use listening::{Events, listen};
 
 use crate::error::refusal;
-use crate::gossip::{Gossip, Judged};
+use crate::gossip::Gossip;
 use crate::link;
 use crate::net::Behaviour;
 use crate::shared::Shared;
 
-/// Verdicts that may wait.
-const VERDICTS: usize = 256;
 /// How often relays that were lost are asked again.
 const RELAYS: Duration = Duration::from_secs(30);
+/// Connections that a peer may keep: one by a relay stays beside a direct one, and one of a moment ago beside that which took its
+/// place.
+const KEPT: usize = 3;
 /// How long connections may take to close.
 const CLOSING: Duration = Duration::from_millis(300);
 
@@ -41,7 +42,6 @@ pub(crate) struct Task {
     swarm: Swarm<Behaviour>,
     gossip: Gossip,
     commands: mpsc::Receiver<Command>,
-    verdicts: mpsc::Receiver<Judged>,
     dials: HashMap<ConnectionId, oneshot::Sender<Dialled>>,
     /// The connections to each peer, the newest last.
     ends: HashMap<PeerId, Vec<End>>,
@@ -53,11 +53,10 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn new(shared: Arc<Shared>, swarm: Swarm<Behaviour>, commands: Commands) -> Self {
-        let (sender, verdicts) = mpsc::channel(VERDICTS);
         let links = link::Links::new(Arc::clone(&shared.hub));
-        let gossip = Gossip::new(shared.host.clone(), &shared.config.gossipsub, links, sender);
+        let gossip = Gossip::new(shared.host.clone(), &shared.config.gossipsub, links);
         let (dials, ends, sessions, relays) = Default::default();
-        Self { shared, swarm, gossip, commands: commands.0, verdicts, dials, ends, sessions, relays }
+        Self { shared, swarm, gossip, commands: commands.0, dials, ends, sessions, relays }
     }
 
     /// Takes up what happened before it runs.
@@ -81,8 +80,12 @@ impl Task {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
-                Some(judged) = self.verdicts.recv() => {
-                    self.gossip.judged(&mut self.swarm.behaviour_mut().gossipsub, judged);
+                judged = self.gossip.next() => {
+                    let gossipsub = &mut self.swarm.behaviour_mut().gossipsub;
+                    match judged {
+                        Some(judged) => self.gossip.judged(gossipsub, judged),
+                        None => self.gossip.pass_on(gossipsub),
+                    }
                 }
                 Some(command) = self.commands.recv() => self.obey(command),
                 // Before the swarm, which may have something to tell for ever.
@@ -184,6 +187,18 @@ impl Task {
             }
         }
         self.close_silent();
+        self.close_spare();
+    }
+
+    /// Ends connections above those that an honest peer keeps, the oldest first: else a few peers take all places.
+    fn close_spare(&mut self) {
+        let limit = self.shared.host.limits().handshake;
+        let many = self.ends.values().filter_map(|ends| ends.split_last_chunk::<KEPT>());
+        let old = many.flat_map(|(older, _)| older).filter(|end| end.since.elapsed() >= limit);
+        let old: Vec<ConnectionId> = old.map(|end| end.connection).collect();
+        for connection in old {
+            self.swarm.close_connection(connection);
+        }
     }
 
     /// Ends connections whose far end said neither hello nor by identify who it is, and takes up a place all the same.

@@ -167,6 +167,24 @@ impl Client {
         }
     }
 
+    /// The sessions with wants that wait for room, at this peer perhaps.
+    pub(super) fn waiting_for(&self, peer: &PeerId) -> Vec<SessionId> {
+        let asks = |id: &SessionId| {
+            self.sessions.get(id).is_some_and(|s| s.good.contains(peer) || s.hints.contains(peer))
+        };
+        self.waiting.iter().map(|(_, id)| *id).filter(asks).collect()
+    }
+
+    /// Whoever had no room may be gone: what waited for it is asked of others, or waits on.
+    pub(super) fn drive_queue(&mut self, session: SessionId, now: Time) {
+        let Some(session) = self.sessions.get_mut(&session) else { return };
+        for id in std::mem::take(&mut session.queue) {
+            if self.wants.get(&id).is_some_and(|wanted| wanted.queued) {
+                self.drive_anew(id, now);
+            }
+        }
+    }
+
     /// Nobody is known to have it: all are asked, some at a time, then the finder.
     fn seek(&mut self, id: WantId, session: SessionId, now: Time) {
         let fresh = self.seeking.insert(id);

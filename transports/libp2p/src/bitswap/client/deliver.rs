@@ -121,7 +121,10 @@ impl Client {
             return;
         };
         let (Some(known), Some(wanted)) = (self.peers.get_mut(peer), self.wants.get_mut(&id)) else { return };
-        known.hear(now);
+        // Who says again what it said before has no more time for it.
+        if !has || matches!(stand, Stand::Question { .. } | Stand::Lacks { sent: true }) {
+            known.hear(now);
+        }
         match (stand, has) {
             (Stand::Question { .. }, true) => {
                 known.questions -= 1;

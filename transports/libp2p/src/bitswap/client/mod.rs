@@ -193,6 +193,7 @@ impl Client {
     /// A peer is gone: whatever was asked of it is asked of others.
     pub(crate) fn disconnected(&mut self, peer: &PeerId, now: Time) {
         let Some(gone) = self.peers.remove(peer) else { return };
+        let waiting = self.waiting_for(peer);
         self.recent.retain(|other| other != peer);
         for session in self.sessions.values_mut() {
             session.good.retain(|other| other != peer);
@@ -204,6 +205,7 @@ impl Client {
             }
             self.drive(id, now);
         }
+        waiting.into_iter().for_each(|session| self.drive_queue(session, now));
         self.leave_probes(peer);
     }
 
@@ -248,6 +250,8 @@ impl Client {
             }
             self.drive(id, now);
         }
+        let waiting = self.waiting_for(peer);
+        waiting.into_iter().for_each(|session| self.drive_queue(session, now));
         self.leave_probes(peer);
     }
 
@@ -267,6 +271,11 @@ impl Client {
     /// Whether this peer was asked for a block that has not come.
     pub(crate) fn awaits_block(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.blocks + peer.owed > 0)
+    }
+
+    /// Whether this peer ever sent a block that it was asked for.
+    pub(crate) fn has_delivered(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.served > Time::ZERO)
     }
 
     /// When [`wake`](Self::wake) is to be called.

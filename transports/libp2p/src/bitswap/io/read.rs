@@ -24,6 +24,8 @@ const WHOLE: u32 = 6;
 const FULL: Duration = Duration::from_secs(1);
 /// How often a message that takes long is told to make progress.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// Of a message that takes long, what comes at least between two times that it makes progress.
+const TRICKLE: usize = 4 << 10;
 /// Entries taken in at once.
 const BATCH: usize = 256;
 /// A block that is a smaller part of its message is copied out of it, so that it does not keep all of it in memory, here and
@@ -31,7 +33,7 @@ const BATCH: usize = 256;
 const PART: usize = 2;
 /// Messages up to this size are read without asking for room.
 const SMALL: usize = 4 << 10;
-/// The first part of a message of whoever was asked for no block; each further one doubles what is there.
+/// The first part of a message of whoever was asked for no block, or sent none yet; each further one doubles what is there.
 const STEP: usize = 64 << 10;
 
 /// Why a stream ended.
@@ -134,15 +136,18 @@ impl Shared {
     ) -> Result<(Message, Room), End> {
         let idle = self.host.limits().fetch_idle;
         let length = timeout(BETWEEN, read_length(stream, idle)).await.map_err(|_| End::Over)??;
-        // Whoever was asked for no block shows its bytes first: to announce much holds nobody up.
-        let awaited = self.lock().client.awaits_block(peer);
+        // Whoever was asked for no block, or never sent one, shows its bytes first: to announce much holds nobody up.
+        let (awaited, known) = {
+            let state = self.lock();
+            (state.client.awaits_block(peer), state.client.has_delivered(peer))
+        };
         let budget = if awaited { &self.reading_awaited } else { &self.reading_others };
         let mut room = Room { budgets: [Arc::clone(&link.reading), Arc::clone(budget)], taken: vec![] };
         let (mut body, mut at) = (Vec::new(), 0);
-        let (mut until, mut told) = (Instant::now() + idle * WHOLE, Instant::now());
+        let (mut until, mut told, mut told_at) = (Instant::now() + idle * WHOLE, Instant::now(), 0);
         while at < length {
             if at == body.len() {
-                let more = if awaited { length } else { at.max(STEP).min(length - at) };
+                let more = if awaited && known { length } else { at.max(STEP).min(length - at) };
                 until += self.take_room(peer, &mut room, more).await?;
                 body.reserve_exact(more);
                 body.resize(at + more, 0);
@@ -153,8 +158,8 @@ impl Shared {
                 Ok(Ok(read)) => at += read,
                 Err(_) => return Err(End::Stalled),
             }
-            if told.elapsed() >= PROGRESS {
-                told = Instant::now();
+            if told.elapsed() >= PROGRESS && at >= told_at + TRICKLE {
+                (told, told_at) = (Instant::now(), at);
                 self.with(|state, now| state.client.progress(peer, now));
             }
         }

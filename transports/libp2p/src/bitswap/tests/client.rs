@@ -363,6 +363,39 @@ fn a_peer_that_goes_is_replaced() {
 }
 
 #[test]
+fn what_waits_for_room_at_a_peer_that_goes_or_falls_silent_waits_no_longer() {
+    let goes: [fn(&mut Client, &PeerId, Time); 2] =
+        [Client::disconnected, |client, peer, now| client.mute(peer, None, now)];
+    for goes in goes {
+        let mut client = client([1]);
+        let session = with_root(&mut client, &[1]);
+        let wanted = limits::WINDOW + 200;
+        for n in 0..wanted {
+            client.request(session, *raw(n.to_be_bytes()).cid(), ms(2)).expect("room");
+        }
+        client.actions();
+        goes(&mut client, &peer(1), ms(3));
+        let mut ended = 0;
+        loop {
+            let actions = client.actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                match action {
+                    Action::Find(id, _) => client.find_ended(id, ms(4)),
+                    Action::Failed(..) => ended += 1,
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(ended, wanted);
+        client.end(session);
+        assert!(client.is_idle());
+    }
+}
+
+#[test]
 fn whoever_speaks_again_is_asked_for_what_nobody_has() {
     let mut client = client([1]);
     client.mute(&peer(1), Some(ms(60_000)), ms(0));
