@@ -156,9 +156,13 @@ impl Shared {
         }
     }
 
-    /// Somebody who is no node of Carrick said who it is.
+    /// Somebody who is no node of Carrick said who it is. Those who come leave places to nodes, which they would not by themselves.
     pub(crate) fn enter_stranger(self: &Arc<Self>, peer: PeerId, end: &End) {
         let End { connection, addr, dialled, .. } = end.clone();
+        if !dialled && !self.has_room_for_strangers() {
+            self.host.count("strangers_refused", 1);
+            return self.net.disconnect(peer, connection);
+        }
         let greeted = Greeted {
             peer,
             addr,

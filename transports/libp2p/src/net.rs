@@ -107,7 +107,7 @@ fn behaviour(
         // A link takes a place of its own; a connection is over before the far end's next one is taken for a link.
         .with_max_established(many(limits.connections.saturating_add(limits.handshakes)))
         // Whoever comes leaves room for those that we dial.
-        .with_max_established_incoming(many(limits.connections))
+        .with_max_established_incoming(many(limits.connections.saturating_add(limits.handshakes / 2)))
         .with_max_established_per_peer(Some(PER_PEER));
     let identify = identify::Config::new("ipfs/0.1.0".into(), host.keypair().public())
         .with_agent_version(concat!("carrick/", env!("CARGO_PKG_VERSION")).into())

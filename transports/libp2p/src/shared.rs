@@ -20,8 +20,9 @@ use crate::routing::Finder;
 use crate::streams::Streams;
 use crate::swarm::Net;
 
-/// Of the connections that a node may have, those above this share are not kept while nothing is sent over them.
-const KEPT: (usize, usize) = (3, 4);
+/// Of the links that a node may have, strangers get those up to this share. Where we dialled one, its connection is not kept
+/// above it while nothing is sent.
+const OF_STRANGERS: (usize, usize) = (3, 4);
 
 /// What all tasks of one transport share.
 pub(crate) struct Shared {
@@ -123,9 +124,13 @@ impl Shared {
         if self.hub.link(&link.peer()).is_some_and(|stands| std::ptr::eq(&*stands, link)) {
             self.connections().insert(link.peer(), connection);
         }
-        let (few, all) = KEPT;
-        let room = self.hub.peers().len() <= self.host.limits().connections.saturating_mul(few) / all;
-        self.net.linked(link.peer(), link.wire == Line::Node || room);
+        self.net.linked(link.peer(), link.wire == Line::Node || self.has_room_for_strangers());
+    }
+
+    /// Whether a stranger may take one more place.
+    pub(crate) fn has_room_for_strangers(&self) -> bool {
+        let (share, all) = OF_STRANGERS;
+        self.hub.peers().len() < self.host.limits().connections.saturating_mul(share) / all
     }
 
     /// A link is over: its connection ends, and so do those to its peer that are older. Where another link took its place, that

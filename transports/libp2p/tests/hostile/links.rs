@@ -163,6 +163,29 @@ async fn one_peer_has_a_few_connections_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_places_to_nodes() {
+    let mut few = limits();
+    few.connections = 8;
+    let stage = Stage::with(few, config()).await;
+    let to = addr(&stage.attacked);
+    let mut strangers = Vec::new();
+    // Beside the author and the reader.
+    for _ in 0..4 {
+        let key = Keypair::generate_ed25519();
+        strangers.push(Raw::connect(&to, &key, &[BITSWAP]).await.expect("connects"));
+        stage.links(&key.public().to_peer_id()).await;
+    }
+    for _ in 0..8 {
+        let one_more = Raw::connect(&to, &Keypair::generate_ed25519(), &[BITSWAP]).await.expect("connects");
+        soon(one_more.ended()).await;
+    }
+    assert_eq!(stage.counted("strangers_refused"), 8);
+    let key = Keypair::generate_ed25519();
+    let _node = soon(Raw::node(&to, &stage.network, &key)).await.expect("is taken");
+    stage.links(&key.public().to_peer_id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn half_open_connections_are_let_go_and_friends_get_in() {
     let mut few = limits();
     few.handshakes = 16;
