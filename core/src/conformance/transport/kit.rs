@@ -85,6 +85,7 @@ impl Kit {
         Self {
             fixture: Arc::clone(&self.fixture),
             network: self.network.clone(),
+            // Their keys are not those of nodes of this one, which may run still.
             opened: AtomicU8::new(128),
             by_hand: true,
             given: Mutex::default(),
