@@ -124,13 +124,19 @@ impl Shared {
         if self.hub.link(&link.peer()).is_some_and(|stands| std::ptr::eq(&*stands, link)) {
             self.connections().insert(link.peer(), connection);
         }
-        self.net.linked(link.peer(), link.wire == Line::Node || self.has_room_for_strangers());
+        // This link is among them.
+        let room = self.hub.peers().len() <= self.places_of_strangers();
+        self.net.linked(link.peer(), link.wire == Line::Node || room);
     }
 
     /// Whether a stranger may take one more place.
     pub(crate) fn has_room_for_strangers(&self) -> bool {
+        self.hub.peers().len() < self.places_of_strangers()
+    }
+
+    fn places_of_strangers(&self) -> usize {
         let (share, all) = OF_STRANGERS;
-        self.hub.peers().len() < self.host.limits().connections.saturating_mul(share) / all
+        self.host.limits().connections.saturating_mul(share) / all
     }
 
     /// A link is over: its connection ends, and so do those to its peer that are older. Where another link took its place, that

@@ -91,7 +91,10 @@ impl Guarded {
 
     /// A message was refused that a peer passed on which judges nothing. It may know no better, but not without end.
     pub(super) fn refused(&mut self, peer: PeerId) {
-        self.spend(peer, A_REFUSED);
+        // It may be gone by the time of the verdict, and its pace with it.
+        if self.paces.contains_key(&peer) {
+            self.spend(peer, A_REFUSED);
+        }
     }
 
     fn spend(&mut self, peer: PeerId, cost: f64) {

@@ -256,7 +256,7 @@ impl Gossip {
         let verdict =
             slot.deliver(Inbound { from: remote, topic: topic.clone(), bytes: bytes.clone(), wire_id });
         let id = id.clone();
-        let due = self.turn(message.source, is_authors, bytes.len());
+        let due = self.turn(message.source, from, bytes.len());
         let judged = verdict.map(move |relay| Judged {
             id,
             from,
@@ -273,11 +273,11 @@ impl Gossip {
 
     /// When a message that comes now is passed on. What its author sends to others too waits a moment: most of them say meanwhile
     /// that they have it. No other message of that author overtakes it, or Kubo, which looks at their numbers, would drop it.
-    fn turn(&mut self, author: Option<PeerId>, is_authors: bool, bytes: usize) -> Turn {
+    fn turn(&mut self, author: Option<PeerId>, from: PeerId, bytes: usize) -> Turn {
         let (now, (delay, from_size)) = (Instant::now(), self.delay);
         self.came += 1;
         let due = match author {
-            Some(author) if is_authors && bytes >= from_size => {
+            Some(author) if author == from && bytes >= from_size => {
                 self.delayed.insert(author, now + delay);
                 now + delay
             }
